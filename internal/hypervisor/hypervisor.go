@@ -1,0 +1,100 @@
+// Package hypervisor is what the agent asks of the software that runs virtual
+// machines: is it usable here, make this machine run, which machines run, end
+// this one.
+package hypervisor
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// Driver runs machines. Its methods may be called at the same time for
+// different machines. Machines outlive the process that started them: a new
+// Driver over the same folder finds them again.
+type Driver interface {
+	// Probe reports what this host can do. It proves the accelerator by
+	// running a guest, so it may take seconds; the result doesn't change
+	// while the process lives. Returns an Unavailable fault that names the
+	// package to install when the hypervisor is missing.
+	Probe(ctx context.Context) (Facts, error)
+
+	// Ensure starts machine m unless it runs already; a running one is left
+	// alone, whatever m says. The files in m.NIC are closed when it returns.
+	Ensure(ctx context.Context, m Machine) error
+
+	// List returns every machine that this driver was asked to start and not
+	// to destroy, running or not, ordered by id.
+	List(ctx context.Context) ([]Instance, error)
+
+	// Destroy ends machine id at once and forgets it; its disks stay. One
+	// that doesn't exist is no error.
+	Destroy(ctx context.Context, id string) error
+}
+
+// Facts is what Probe found.
+type Facts struct {
+	Version     string // of the hypervisor, such as "7.2.22"
+	Accelerator string // "kvm" or "tcg"
+	Reason      string // why this accelerator, for the operator
+}
+
+// Machine is everything that a driver needs to start a virtual machine. It
+// holds no text that a customer wrote.
+type Machine struct {
+	ID     string // [A-Za-z0-9-]+, at most 64 characters
+	VCPU   int
+	RAMGiB int
+	Disks  []Disk // in boot order
+	NIC    NIC
+}
+
+// Disk is one virtual disk. Its format is always said and never probed.
+type Disk struct {
+	Path     string
+	Format   Format
+	ReadOnly bool
+	Backing  *Disk // what an overlay lies on, nil for a whole disk; always read only
+}
+
+// Format of a disk file.
+type Format string
+
+// The formats that are attached.
+const (
+	QCOW2 Format = "qcow2"
+	Raw   Format = "raw"
+)
+
+// NIC is the network card: how it is plugged into the host.
+type NIC struct {
+	MAC  string   // 52:54:00:…
+	Kind PlugKind // what File is
+	File *os.File // an open tap device, or a connected stream socket that carries frames
+}
+
+// PlugKind says what kind of file a card is plugged into.
+type PlugKind string
+
+// The kinds of plug.
+const (
+	Tap    PlugKind = "tap"    // a tap device, opened and configured
+	Stream PlugKind = "stream" // a stream socket: every frame behind its 32-bit big-endian length
+)
+
+// Instance is a machine as the driver sees it.
+type Instance struct {
+	ID      string
+	State   State
+	Reason  string    // why it is not running, "" otherwise
+	Started time.Time // when its process was started, zero when it isn't running
+}
+
+// State of a machine on its host.
+type State string
+
+// The states of a machine.
+const (
+	Running State = "running"
+	Exited  State = "exited" // the process is gone: the guest powered off, crashed, or the host did
+)
