@@ -6,10 +6,10 @@ import "fmt"
 
 // Vector is an amount of each resource.
 type Vector struct {
-	VCPU       int64 // virtual CPUs; a server may offer more than it has threads
-	RAMGiB     int64 // GiB of memory; never more than the server has
-	StorageGiB int64 // GiB of disk
-	Addresses  int64 // public IPv4 addresses
+	VCPU       int64 `json:"vcpu"`        // virtual CPUs; a server may offer more than it has threads
+	RAMGiB     int64 `json:"ram_gib"`     // GiB of memory; never more than the server has
+	StorageGiB int64 `json:"storage_gib"` // GiB of disk
+	Addresses  int64 `json:"addresses"`   // public IPv4 addresses
 }
 
 // Add returns v + w.

@@ -1,0 +1,126 @@
+// Package ledger keeps money by double entry: every entry moves one amount
+// from one account to another, and a balance is the sum of an account's
+// entries. It knows which entries the life of a VM makes, not where they are kept.
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/money"
+)
+
+// Account names one account of the ledger.
+type Account string
+
+// The accounts that exist once. External stands for the world outside: money
+// comes from it and goes to it, so it alone may be below zero.
+const (
+	External Account = "external"
+	Platform Account = "platform"
+)
+
+// Customer returns the account of a customer's free balance.
+func Customer(accountID string) Account { return Account("account:" + accountID) }
+
+// Reserve returns the account that holds the reserve of one VM.
+func Reserve(vmID string) Account { return Account("vm:" + vmID) }
+
+// Pending returns the account of what a provider earned and can't withdraw yet.
+func Pending(providerID string) Account { return Account("provider:" + providerID + ":pending") }
+
+// Earned returns the account of what a provider earned for good.
+func Earned(providerID string) Account { return Account("provider:" + providerID) }
+
+// MayOwe reports whether the account may be below zero.
+func (a Account) MayOwe() bool { return a == External }
+
+// Kind says why money moved.
+type Kind string
+
+// The kinds of entries.
+const (
+	Deposit    Kind = "deposit"    // external → customer
+	Withdrawal Kind = "withdrawal" // customer → external
+	Hold       Kind = "hold"       // customer → reserve, at deploy
+	Charge     Kind = "charge"     // reserve → provider pending, one epoch
+	TopUp      Kind = "topup"      // customer → reserve
+	Refund     Kind = "refund"     // reserve → customer
+)
+
+// Entry moves Amount from one account to another. It is never changed.
+type Entry struct {
+	At     time.Time
+	Kind   Kind
+	From   Account
+	To     Account
+	Amount money.Amount // positive
+	VM     string       // the VM it is about, "" for none
+	Epoch  int64        // the epoch that a charge pays, from 1; 0 for other kinds
+	Reason string       // a sentence for the customer
+	// Key is unique in the ledger: whatever is retried makes the same key, and
+	// so no second entry.
+	Key string
+}
+
+// DepositEpochs is how many epochs of rent a deploy reserves: one to be
+// charged when the VM becomes active, one to be kept.
+const DepositEpochs = 2
+
+// DepositFor returns the deposit of VMs that cost perEpoch in all. Returns an
+// Invalid fault when it can't be held.
+func DepositFor(perEpoch money.Amount) (money.Amount, error) { return perEpoch.Times(DepositEpochs) }
+
+// Credit is a deposit by the operator or a payment source. The key says which
+// payment it is.
+func Credit(at time.Time, accountID string, amount money.Amount, reason, key string) Entry {
+	return Entry{At: at, Kind: Deposit, From: External, To: Customer(accountID), Amount: amount, Reason: reason, Key: "deposit:" + key}
+}
+
+// Debit takes money out of a customer's balance.
+func Debit(at time.Time, accountID string, amount money.Amount, reason, key string) Entry {
+	return Entry{At: at, Kind: Withdrawal, From: Customer(accountID), To: External, Amount: amount, Reason: reason, Key: "withdrawal:" + key}
+}
+
+// Reservation is the hold of two epochs at deploy.
+func Reservation(at time.Time, accountID, vmID string, price money.Amount) (Entry, error) {
+	amount, err := DepositFor(price)
+	return Entry{
+		At: at, Kind: Hold, From: Customer(accountID), To: Reserve(vmID), Amount: amount, VM: vmID,
+		Reason: "deposit of two epochs", Key: "hold:" + vmID,
+	}, err
+}
+
+// Rent charges epoch n, counted from 1, of a VM.
+func Rent(at time.Time, vmID, providerID string, price money.Amount, n int64) Entry {
+	return Entry{
+		At: at, Kind: Charge, From: Reserve(vmID), To: Pending(providerID), Amount: price, VM: vmID, Epoch: n,
+		Reason: fmt.Sprintf("rent of epoch %d", n), Key: fmt.Sprintf("charge:%s:%d", vmID, n),
+	}
+}
+
+// Release returns what is left in a VM's reserve to its customer. A VM is
+// released once.
+func Release(at time.Time, accountID, vmID string, rest money.Amount, reason string) Entry {
+	return Entry{
+		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: rest, VM: vmID,
+		Reason: reason, Key: "refund:" + vmID,
+	}
+}
+
+// Check returns an Internal fault for an entry that must never be written.
+func (e Entry) Check() error {
+	switch {
+	case e.Amount <= 0:
+		return fault.Newf(fault.Internal, "entry %s moves %s", e.Key, e.Amount)
+	case e.From == "" || e.To == "" || e.From == e.To:
+		return fault.Newf(fault.Internal, "entry %s moves from %q to %q", e.Key, e.From, e.To)
+	case e.Key == "" || strings.HasSuffix(e.Key, ":"):
+		return fault.Newf(fault.Internal, "entry from %q to %q has no key", e.From, e.To)
+	case e.At.IsZero():
+		return fault.Newf(fault.Internal, "entry %s has no time", e.Key)
+	}
+	return nil
+}

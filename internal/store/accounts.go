@@ -1,0 +1,154 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/account"
+)
+
+type accountRow struct {
+	ID        string
+	Name      string
+	CreatedAt int64
+}
+
+func (r accountRow) account() account.Account {
+	return account.Account{ID: r.ID, Name: r.Name, CreatedAt: at(r.CreatedAt)}
+}
+
+// InsertAccount adds an account.
+func (t *Tx) InsertAccount(ctx context.Context, a account.Account) error {
+	_, err := t.exec(ctx, `INSERT INTO accounts (id, name, created_at) VALUES (?, ?, ?)`, a.ID, a.Name, micros(a.CreatedAt))
+	return err
+}
+
+// Account returns an account, or a NotFound fault.
+func (t *Tx) Account(ctx context.Context, id string) (account.Account, error) {
+	r, err := row[accountRow](ctx, t, "no such account", `SELECT id, name, created_at FROM accounts WHERE id = ?`, id)
+	return r.account(), err
+}
+
+// Accounts returns all accounts, oldest first.
+func (t *Tx) Accounts(ctx context.Context) ([]account.Account, error) {
+	list, err := rows[accountRow](ctx, t, `SELECT id, name, created_at FROM accounts ORDER BY created_at, id`)
+	return convert(list, accountRow.account), err
+}
+
+type keyRow struct {
+	ID        string
+	AccountID string
+	Name      string
+	Hash      string
+	Role      string
+	CreatedAt int64
+	RevokedAt int64
+}
+
+func (r keyRow) key() account.Key {
+	return account.Key{
+		ID: r.ID, AccountID: r.AccountID, Name: r.Name, Hash: r.Hash, Role: account.Role(r.Role),
+		CreatedAt: at(r.CreatedAt), RevokedAt: at(r.RevokedAt),
+	}
+}
+
+// InsertKey adds an API key.
+func (t *Tx) InsertKey(ctx context.Context, k account.Key) error {
+	_, err := t.exec(ctx, `INSERT INTO api_keys (id, account_id, name, hash, role, created_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		k.ID, k.AccountID, k.Name, k.Hash, string(k.Role), micros(k.CreatedAt), micros(k.RevokedAt))
+	return err
+}
+
+// KeyByHash returns the API key with that hash, revoked or not, or a NotFound fault.
+func (t *Tx) KeyByHash(ctx context.Context, hash string) (account.Key, error) {
+	r, err := row[keyRow](ctx, t, "no such API key",
+		`SELECT id, account_id, name, hash, role, created_at, revoked_at FROM api_keys WHERE hash = ?`, hash)
+	return r.key(), err
+}
+
+type sshKeyRow struct {
+	AccountID   string
+	Fingerprint string
+	Name        string
+	Algorithm   string
+	Comment     string
+	PublicKey   string
+	CreatedAt   int64
+}
+
+func (r sshKeyRow) key() account.SSHKey {
+	return account.SSHKey{
+		AccountID: r.AccountID, Name: r.Name, Fingerprint: r.Fingerprint, Algorithm: r.Algorithm,
+		Comment: r.Comment, PublicKey: r.PublicKey, CreatedAt: at(r.CreatedAt),
+	}
+}
+
+// InsertSSHKey adds k unless its account has one with that fingerprint; added says which.
+func (t *Tx) InsertSSHKey(ctx context.Context, k account.SSHKey) (added bool, err error) {
+	n, err := t.exec(ctx, `INSERT INTO ssh_keys (account_id, fingerprint, name, algorithm, comment, public_key, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, fingerprint) DO NOTHING`,
+		k.AccountID, k.Fingerprint, k.Name, k.Algorithm, k.Comment, k.PublicKey, micros(k.CreatedAt))
+	return n == 1, err
+}
+
+// SSHKeys returns an account's keys, oldest first.
+func (t *Tx) SSHKeys(ctx context.Context, accountID string) ([]account.SSHKey, error) {
+	list, err := rows[sshKeyRow](ctx, t, `SELECT account_id, fingerprint, name, algorithm, comment, public_key, created_at
+		FROM ssh_keys WHERE account_id = ? ORDER BY created_at, fingerprint`, accountID)
+	return convert(list, sshKeyRow.key), err
+}
+
+// DeleteSSHKey removes a key; removed is false when there was none.
+func (t *Tx) DeleteSSHKey(ctx context.Context, accountID, fingerprint string) (removed bool, err error) {
+	n, err := t.exec(ctx, `DELETE FROM ssh_keys WHERE account_id = ? AND fingerprint = ?`, accountID, fingerprint)
+	return n == 1, err
+}
+
+// Answer is what a request that may be repeated was answered.
+type Answer struct {
+	AccountID string
+	Key       string // chosen by the client
+	Request   string // a digest of the request, to know a repetition from a mistake
+	Answer    string // JSON
+	CreatedAt time.Time
+}
+
+// SaveAnswer keeps an answer unless one is kept under its key; kept says which.
+func (t *Tx) SaveAnswer(ctx context.Context, a Answer) (kept bool, err error) {
+	n, err := t.exec(ctx, `INSERT INTO answers (account_id, key, request, answer, created_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (account_id, key) DO NOTHING`, a.AccountID, a.Key, a.Request, a.Answer, micros(a.CreatedAt))
+	return n == 1, err
+}
+
+// Answer returns what is kept under a key, or a NotFound fault.
+func (t *Tx) Answer(ctx context.Context, accountID, key string) (Answer, error) {
+	r, err := row[struct {
+		Request   string
+		Answer    string
+		CreatedAt int64
+	}](ctx, t, "no such request", `SELECT request, answer, created_at FROM answers WHERE account_id = ? AND key = ?`, accountID, key)
+	return Answer{AccountID: accountID, Key: key, Request: r.Request, Answer: r.Answer, CreatedAt: at(r.CreatedAt)}, err
+}
+
+// Setting returns a setting of the whole marketplace, or a NotFound fault.
+func (t *Tx) Setting(ctx context.Context, key string) (string, error) {
+	r, err := row[struct{ Value string }](ctx, t, "no such setting", `SELECT value FROM settings WHERE key = ?`, key)
+	return r.Value, err
+}
+
+// InitSetting keeps value unless the setting has one, and returns what it is now.
+func (t *Tx) InitSetting(ctx context.Context, key, value string) (string, error) {
+	if _, err := t.exec(ctx, `INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING`, key, value); err != nil {
+		return "", err
+	}
+	return t.Setting(ctx, key)
+}
+
+// convert maps a list; the result is never nil.
+func convert[A, B any](list []A, f func(A) B) []B {
+	out := make([]B, 0, len(list))
+	for _, item := range list {
+		out = append(out, f(item))
+	}
+	return out
+}

@@ -1,0 +1,139 @@
+// Package store keeps everything that must survive in SQL, on SQLite or
+// PostgreSQL, with the same code. It holds no rules but those that a database
+// can hold better than anyone: what is unique, what can't fall below zero.
+//
+// What isn't there is a NotFound fault. Errors of the database itself carry no
+// fault and are wrapped with what was attempted.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// Store is an open database.
+type Store struct {
+	engine engine
+	writer *bun.DB
+	reader *bun.DB
+}
+
+// Open opens the database at url, creating and migrating it as needed:
+// "postgres://…", or the path of a SQLite file.
+func Open(ctx context.Context, url string) (*Store, error) {
+	e := engineFor(url)
+	writer, err := e.open(url, true)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := e.migrate(ctx, writer.DB); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), writer.Close())
+	}
+	reader, err := e.open(url, false)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database for reading: %w", err), writer.Close())
+	}
+	return &Store{engine: e, writer: writer, reader: reader}, nil
+}
+
+// Close closes the database.
+func (s *Store) Close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	return s.reader.NewRaw("SELECT 1").Scan(ctx, &one)
+}
+
+// Tx is one transaction.
+type Tx struct {
+	db      bun.IDB
+	engine  engine
+	writing bool
+}
+
+// attempts bounds how often a transaction is tried again that lost against another.
+const attempts = 20
+
+// Write runs fn in one transaction that is committed when fn returns nil. A
+// transaction that the database gave up in favour of another is run again, so
+// fn has to be free of other effects.
+func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
+	for n := 1; ; n++ {
+		err := s.writer.RunInTx(ctx, nil, func(_ context.Context, tx bun.Tx) error {
+			return fn(&Tx{db: tx, engine: s.engine, writing: true})
+		})
+		if err == nil || n == attempts || !s.engine.lostRace(err) {
+			return err
+		}
+	}
+}
+
+// Read runs fn against one unchanging view of the database.
+func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) error {
+	return s.reader.RunInTx(ctx, s.engine.snapshot(), func(_ context.Context, tx bun.Tx) error {
+		return fn(&Tx{db: tx, engine: s.engine, writing: true})
+	})
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := t.db.NewRaw(query, args...).Exec(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", opening(query), err)
+	}
+	return res.RowsAffected()
+}
+
+// rows runs a query for a list; the result is never nil.
+func rows[T any](ctx context.Context, t *Tx, query string, args ...any) ([]T, error) {
+	list := []T{}
+	if err := t.db.NewRaw(query, args...).Scan(ctx, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", opening(query), err)
+	}
+	return list, nil
+}
+
+// row runs a query for one row. Returns a NotFound fault with the sentence
+// missing when there is none.
+func row[T any](ctx context.Context, t *Tx, missing, query string, args ...any) (T, error) {
+	var one T
+	err := t.db.NewRaw(query, args...).Scan(ctx, &one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return one, fault.New(fault.NotFound, missing)
+	}
+	if err != nil {
+		return one, fmt.Errorf("%s: %w", opening(query), err)
+	}
+	return one, nil
+}
+
+// opening returns the first words of a query, enough to find it again.
+func opening(query string) string {
+	words := strings.Fields(query)
+	return strings.Join(words[:min(len(words), 6)], " ")
+}
+
+// micros turns a time into what is stored; the zero time is 0.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// at turns what is stored into a time in UTC.
+func at(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

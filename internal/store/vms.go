@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+type vmRow struct {
+	ID           string
+	AccountID    string
+	ServerID     string
+	OfferID      string
+	ProviderID   string
+	DatacenterID string
+	Name         string
+	Spec         string
+	Goal         string
+	Generation   int64
+	Reached      int64
+	State        string
+	Since        int64
+	Reason       string
+	Deadline     int64
+	Address      string
+	Price        int64
+	Spent        int64
+	Reserved     int64
+	Epoch        int64
+	CreatedAt    int64
+	ActivatedAt  int64
+	NextBilling  int64
+	EndedAt      int64
+	Gone         bool
+}
+
+func (r vmRow) vm() (vm.VM, error) {
+	address, err := netip.ParseAddr(r.Address)
+	if err != nil {
+		return vm.VM{}, err
+	}
+	v := vm.VM{
+		ID: r.ID, AccountID: r.AccountID, ServerID: r.ServerID, OfferID: r.OfferID, ProviderID: r.ProviderID, DatacenterID: r.DatacenterID,
+		Name: r.Name, Goal: vm.Goal(r.Goal), Generation: r.Generation, Reached: r.Reached,
+		State: vm.State(r.State), Since: at(r.Since), Reason: r.Reason, Deadline: at(r.Deadline), Address: address,
+		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
+		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
+		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone,
+	}
+	return v, fromJSON(r.Spec, &v.Spec)
+}
+
+// vmColumns is the SELECT list of vmRow; the reserve is the ledger's to say.
+const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
+	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
+	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone`
+
+// InsertVM adds a VM.
+func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
+	spec, err := toJSON(v.Spec)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
+		v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
+		v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone)
+	return err
+}
+
+// UpdateVM writes all of v that can change. Its reserve is the ledger's.
+func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
+	spec, err := toJSON(v.Spec)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
+		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ? WHERE id = ?`,
+		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
+		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.ID)
+	return err
+}
+
+// VM returns a VM, or a NotFound fault. In a writing transaction its row is
+// locked until the end.
+func (t *Tx) VM(ctx context.Context, id string) (vm.VM, error) {
+	r, err := row[vmRow](ctx, t, "no VM with this id", `SELECT `+vmColumns+` FROM vms v WHERE v.id = ?`+t.lockRows(), id)
+	if err != nil {
+		return vm.VM{}, err
+	}
+	return r.vm()
+}
+
+// Filter narrows a list of VMs; the zero value of a member doesn't.
+type Filter struct {
+	AccountID    string
+	IDs          []string
+	States       []vm.State
+	DatacenterID string
+	EndedSince   time.Time // ended at this time or later
+	Offset       int
+	Limit        int
+}
+
+// VMs returns the VMs that their customers can see, oldest first: all but the
+// Stopped ones.
+func (t *Tx) VMs(ctx context.Context, f Filter) ([]vm.VM, error) {
+	where, args := []string{"v.state <> 'Stopped'"}, []any{}
+	add := func(on bool, condition string, arg any) {
+		if on {
+			where, args = append(where, condition), append(args, arg)
+		}
+	}
+	add(f.AccountID != "", "v.account_id = ?", f.AccountID)
+	add(len(f.IDs) > 0, "v.id IN (?)", bun.In(f.IDs))
+	add(len(f.States) > 0, "v.state IN (?)", bun.In(f.States))
+	add(f.DatacenterID != "", "v.datacenter_id = ?", f.DatacenterID)
+	add(!f.EndedSince.IsZero(), "v.ended_at >= ?", micros(f.EndedSince))
+	query := `SELECT ` + vmColumns + ` FROM vms v WHERE ` + strings.Join(where, " AND ") + ` ORDER BY v.created_at, v.id`
+	if f.Limit > 0 {
+		query, args = query+` LIMIT ? OFFSET ?`, append(args, f.Limit, f.Offset)
+	}
+	return t.vms(ctx, query, args...)
+}
+
+// ServerVMs returns the VMs that should be on a server, or are still to be
+// removed from it, by id.
+func (t *Tx) ServerVMs(ctx context.Context, serverID string) ([]vm.VM, error) {
+	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.server_id = ? AND NOT v.gone ORDER BY v.id`, serverID)
+}
+
+// OverdueVMs returns the ids of up to limit VMs whose deadline has passed,
+// longest waiting first.
+func (t *Tx) OverdueVMs(ctx context.Context, now time.Time, limit int) ([]string, error) {
+	list, err := rows[struct{ ID string }](ctx, t,
+		`SELECT id FROM vms WHERE deadline > 0 AND deadline <= ? ORDER BY deadline, id LIMIT ?`, micros(now), limit)
+	return convert(list, func(r struct{ ID string }) string { return r.ID }), err
+}
+
+func (t *Tx) vms(ctx context.Context, query string, args ...any) ([]vm.VM, error) {
+	list, err := rows[vmRow](ctx, t, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]vm.VM, len(list))
+	for i, r := range list {
+		if out[i], err = r.vm(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// PutEvent writes a line of a VM's timeline. A line with the same key gets the
+// new text and keeps its time and place.
+func (t *Tx) PutEvent(ctx context.Context, vmID string, e vm.Event) error {
+	_, err := t.exec(ctx, `INSERT INTO vm_events (vm_id, key, at, text) VALUES (?, ?, ?, ?)
+		ON CONFLICT (vm_id, key) DO UPDATE SET text = excluded.text WHERE vm_events.text <> excluded.text`,
+		vmID, e.Key, micros(e.At), e.Text)
+	return err
+}
+
+// Events returns a VM's timeline, oldest first.
+func (t *Tx) Events(ctx context.Context, vmID string) ([]vm.Event, error) {
+	list, err := rows[struct {
+		Key  string
+		At   int64
+		Text string
+	}](ctx, t, `SELECT key, at, text FROM vm_events WHERE vm_id = ? ORDER BY at, id`, vmID)
+	out := []vm.Event{}
+	for _, r := range list {
+		out = append(out, vm.Event{At: at(r.At), Key: r.Key, Text: r.Text})
+	}
+	return out, err
+}

@@ -1,0 +1,31 @@
+package vm
+
+import (
+	"github.com/cpucloud/cpucloud/internal/capacity"
+)
+
+// Report is all that an agent sees of its server at one moment.
+type Report struct {
+	// Sequence rises with every report of one server, over restarts too, so
+	// that a replayed or late report is known for what it is.
+	Sequence  int64              `json:"sequence"`
+	Inventory capacity.Inventory `json:"inventory"`
+	VMs       []Sighting         `json:"vms"` // complete: an ordered VM that is missing is absent
+}
+
+// List is all that should be on one server.
+type List struct {
+	// Server is whom the list is for: no other agent may follow it.
+	Server string `json:"server"`
+	// Epoch counts the lives of the control plane's database: it rises when a
+	// backup is restored. Revision rises with every change within an epoch.
+	// An agent refuses a list that is older than the one it follows.
+	Epoch    int64   `json:"epoch"`
+	Revision int64   `json:"revision"`
+	Orders   []Order `json:"orders"`
+}
+
+// Older reports whether l was made before m.
+func (l List) Older(m List) bool {
+	return l.Epoch < m.Epoch || l.Epoch == m.Epoch && l.Revision < m.Revision
+}

@@ -1,0 +1,114 @@
+// Package vm knows what is wanted of a virtual machine, what is seen of it, and
+// which state follows.
+package vm
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/money"
+)
+
+// VM is a virtual machine that a customer asked for. Who writes what: Spec,
+// Goal and Generation follow the customer's wish; Seen fields follow the
+// agent's reports; State is what Next returns.
+type VM struct {
+	ID           string // 0x and 40 hex digits
+	AccountID    string
+	ServerID     string // where it was placed
+	OfferID      string
+	ProviderID   string
+	DatacenterID string
+
+	Name string // as the customer calls it; not unique
+	Spec Spec
+
+	Goal       Goal
+	Generation int64 // raised by every change of what is wanted
+	Reached    int64 // the generation that the agent has reached
+
+	State    State
+	Since    time.Time // of State
+	Reason   string    // why it is in State, "" when there is nothing to explain
+	Deadline time.Time // when a waiting state is given up; zero when nothing waits
+
+	Address netip.Addr // taken at deploy, shown to the customer from Active on
+
+	Price       money.Amount  // per epoch, fixed at deploy
+	Spent       money.Amount  // charged until now
+	Reserved    money.Amount  // what the VM's reserve holds
+	Epoch       time.Duration // length of a billing period
+	CreatedAt   time.Time
+	ActivatedAt time.Time // zero until it was Active
+	NextBilling time.Time // zero until it was Active
+	EndedAt     time.Time // zero while it may still run
+	Gone        bool      // its agent reported it absent and its capacity is free again
+}
+
+// Spec is what the customer wants to run.
+type Spec struct {
+	Hostname   string   `json:"hostname"`
+	Image      string   `json:"image"`    // http(s) URL
+	SSHKeys    []string `json:"ssh_keys"` // public key lines
+	Ports      []Port   `json:"ports"`    // open ports, sorted
+	VCPU       int64    `json:"vcpu"`
+	RAMGiB     int64    `json:"ram_gib"`
+	StorageGiB int64    `json:"storage_gib"` // of the one disk
+}
+
+// Demand returns what the VM takes of its server.
+func (s Spec) Demand() capacity.Vector {
+	return capacity.Vector{VCPU: s.VCPU, RAMGiB: s.RAMGiB, StorageGiB: s.StorageGiB, Addresses: 1}
+}
+
+// Goal is what is wanted of a VM.
+type Goal string
+
+// The goals.
+const (
+	Run    Goal = "run"    // boot it and keep it running
+	Remove Goal = "remove" // end it and purge its disk: only ever by its customer, or after an announced time
+)
+
+// Order asks the agent of one server for one VM. A list of orders is complete:
+// it is all that should be on the server.
+type Order struct {
+	ID         string     `json:"id"`
+	Generation int64      `json:"generation"`
+	Goal       Goal       `json:"goal"`
+	Address    netip.Addr `json:"address"`
+	Spec
+}
+
+// Order returns what the VM's agent is asked for.
+func (v VM) Order() Order {
+	return Order{ID: v.ID, Generation: v.Generation, Goal: v.Goal, Address: v.Address, Spec: v.Spec}
+}
+
+// Sighting is what an agent sees of one VM.
+type Sighting struct {
+	ID         string `json:"id"`
+	Generation int64  `json:"generation"` // of the newest order that is fulfilled, 0 before the first
+	Phase      Phase  `json:"phase"`
+	Reason     string `json:"reason,omitempty"` // why it is Broken, or what it waits for
+	Steps      []Step `json:"steps,omitempty"`  // everything that happened since the order came, oldest first
+}
+
+// Step is one line of a VM's story as its agent tells it. A step that goes on,
+// such as a download, is told again under the same key with a newer text.
+type Step struct {
+	Key  string    `json:"key"` // unique within the VM
+	At   time.Time `json:"at"`
+	Text string    `json:"text"` // a sentence for the customer
+}
+
+// MaxSteps is how many steps of one VM a report may carry.
+const MaxSteps = 64
+
+// Event is one line of a VM's timeline.
+type Event struct {
+	At   time.Time
+	Key  string // unique within the VM
+	Text string
+}
