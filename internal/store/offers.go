@@ -18,6 +18,20 @@ func (t *Tx) InsertProvider(ctx context.Context, id, accountID, name string, cre
 	return err
 }
 
+// ProviderByName returns the id of a provider, or a NotFound fault.
+func (t *Tx) ProviderByName(ctx context.Context, name string) (string, error) {
+	r, err := row[struct{ ID string }](ctx, t, "no such provider", `SELECT id FROM providers WHERE name = ?`, name)
+	return r.ID, err
+}
+
+// Reprice gives all offers of a provider new prices. VMs keep the price they
+// were deployed at.
+func (t *Tx) Reprice(ctx context.Context, providerID string, p market.Prices) error {
+	_, err := t.exec(ctx, `UPDATE offers SET price_vcpu = ?, price_ram = ?, price_storage = ?, price_address = ? WHERE provider_id = ?`,
+		int64(p.VCPU), int64(p.RAM), int64(p.Storage), int64(p.Address), providerID)
+	return err
+}
+
 // InsertDatacenter adds a datacenter.
 func (t *Tx) InsertDatacenter(ctx context.Context, d market.Datacenter) error {
 	certifications, err := toJSON(append([]string{}, d.Certifications...))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/market"
 )
 
 // Server is a server as the control plane keeps it.
@@ -114,24 +115,40 @@ func (t *Tx) Revise(ctx context.Context, serverID string) error {
 	return err
 }
 
+// Terms are what a server joins under.
+type Terms struct {
+	ProviderID      string        `json:"provider"`
+	DatacenterID    string        `json:"datacenter"`
+	Prices          market.Prices `json:"prices"`
+	MaxExtraStorage int64         `json:"max_extra_storage"` // GiB, 0 for no limit
+}
+
 // InsertToken adds a join token by its hash.
-func (t *Tx) InsertToken(ctx context.Context, hash, offerID string, expires time.Time) error {
-	_, err := t.exec(ctx, `INSERT INTO join_tokens (hash, offer_id, expires_at, used_at) VALUES (?, ?, ?, 0)`, hash, offerID, micros(expires))
+func (t *Tx) InsertToken(ctx context.Context, hash string, terms Terms, expires time.Time) error {
+	text, err := toJSON(terms)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO join_tokens (hash, terms, expires_at, used_at) VALUES (?, ?, ?, 0)`, hash, text, micros(expires))
 	return err
 }
 
-// UseToken uses a join token up and returns the offer that it lets a server
-// join. Returns a Denied fault when it is unknown, used or expired.
-func (t *Tx) UseToken(ctx context.Context, hash string, now time.Time) (offerID string, err error) {
+// UseToken uses a join token up and returns its terms. Returns a Denied fault
+// when it is unknown, used or expired.
+func (t *Tx) UseToken(ctx context.Context, hash string, now time.Time) (Terms, error) {
+	var terms Terms
 	n, err := t.exec(ctx, `UPDATE join_tokens SET used_at = ? WHERE hash = ? AND used_at = 0 AND expires_at > ?`, micros(now), hash, micros(now))
 	if err != nil {
-		return "", err
+		return terms, err
 	}
 	if n == 0 {
-		return "", fault.New(fault.Denied, "this join token is unknown, used or expired; ask for a new one")
+		return terms, fault.New(fault.Denied, "this join token is unknown, used or expired; ask for a new one")
 	}
-	r, err := row[struct{ OfferID string }](ctx, t, "no such token", `SELECT offer_id FROM join_tokens WHERE hash = ?`, hash)
-	return r.OfferID, err
+	r, err := row[struct{ Terms string }](ctx, t, "no such token", `SELECT terms FROM join_tokens WHERE hash = ?`, hash)
+	if err != nil {
+		return terms, err
+	}
+	return terms, fromJSON(r.Terms, &terms)
 }
 
 // lockRows returns what makes a SELECT keep its rows from other writers.

@@ -80,7 +80,7 @@ func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
 // Read runs fn against one unchanging view of the database.
 func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) error {
 	return s.reader.RunInTx(ctx, s.engine.snapshot(), func(_ context.Context, tx bun.Tx) error {
-		return fn(&Tx{db: tx, engine: s.engine, writing: true})
+		return fn(&Tx{db: tx, engine: s.engine})
 	})
 }
 

@@ -37,7 +37,7 @@ CREATE TABLE ssh_keys (
 CREATE TABLE providers (
     id         TEXT PRIMARY KEY,
     account_id TEXT NOT NULL REFERENCES accounts (id),
-    name       TEXT NOT NULL,
+    name       TEXT NOT NULL UNIQUE,
     created_at BIGINT NOT NULL
 );
 
@@ -88,9 +88,10 @@ CREATE TABLE servers (
 );
 CREATE INDEX servers_offer ON servers (offer_id);
 
+-- A token lets one server join; terms are where it stands and what it costs.
 CREATE TABLE join_tokens (
     hash       TEXT PRIMARY KEY,
-    offer_id   TEXT NOT NULL REFERENCES offers (id),
+    terms      TEXT NOT NULL,
     expires_at BIGINT NOT NULL,
     used_at    BIGINT NOT NULL
 );

@@ -1,0 +1,185 @@
+package control
+
+import (
+	"context"
+
+	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/id"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/store"
+)
+
+// maxKey bounds what is hashed for a stranger.
+const maxKey = 256
+
+// Authenticate returns who an API key belongs to, or a Denied fault.
+func (s *Service) Authenticate(ctx context.Context, secret string) (account.Actor, error) {
+	denied := fault.New(fault.Denied, "Auth failed. No such API Key")
+	if secret == "" || len(secret) > maxKey {
+		return account.Actor{}, denied
+	}
+	var key account.Key
+	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		key, err = tx.KeyByHash(ctx, account.HashKey(secret))
+		return err
+	})
+	if fault.Is(err, fault.NotFound) || err == nil && !key.RevokedAt.IsZero() {
+		return account.Actor{}, denied
+	}
+	return account.Actor{AccountID: key.AccountID, KeyID: key.ID, Role: key.Role}, err
+}
+
+// CreateAccount makes an account and its first API key, which is shown only
+// here. For operators.
+func (s *Service) CreateAccount(ctx context.Context, who account.Actor, name string, role account.Role) (account.Account, string, error) {
+	if err := who.RequireOperator(); err != nil {
+		return account.Account{}, "", err
+	}
+	if err := account.CheckName(name); err != nil {
+		return account.Account{}, "", err
+	}
+	accountID, err := s.newID("acc")
+	if err != nil {
+		return account.Account{}, "", err
+	}
+	a := account.Account{ID: accountID, Name: name, CreatedAt: s.Now()}
+	secret, key, err := s.newKey(a.ID, role)
+	if err != nil {
+		return account.Account{}, "", err
+	}
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.InsertAccount(ctx, a); err != nil {
+			return err
+		}
+		return tx.InsertKey(ctx, key)
+	})
+	return a, secret, err
+}
+
+func (s *Service) newKey(accountID string, role account.Role) (string, account.Key, error) {
+	keyID, err := s.newID("key")
+	if err != nil {
+		return "", account.Key{}, err
+	}
+	secret, err := id.NewSecret("cpu", 20, s.Rand)
+	return secret, account.Key{
+		ID: keyID, AccountID: accountID, Name: "first", Hash: account.HashKey(secret), Role: role, CreatedAt: s.Now(),
+	}, err
+}
+
+// Balance is an account with its money.
+type Balance struct {
+	account.Account
+	Free     money.Amount // can be spent
+	Reserved money.Amount // held for VMs
+	Spent    money.Amount // charged by VMs that exist
+}
+
+// Accounts returns all accounts with their money, oldest first. For operators.
+func (s *Service) Accounts(ctx context.Context, who account.Actor) ([]Balance, error) {
+	if err := who.RequireOperator(); err != nil {
+		return nil, err
+	}
+	var out []Balance
+	err := s.Store.Read(ctx, func(tx *store.Tx) error {
+		accounts, err := tx.Accounts(ctx)
+		if err != nil {
+			return err
+		}
+		out = make([]Balance, len(accounts))
+		for i, a := range accounts {
+			if out[i], err = balanceOf(ctx, tx, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Balance returns an account with its money: the actor's own, or any for
+// operators. Returns a NotFound fault for a foreign one.
+func (s *Service) Balance(ctx context.Context, who account.Actor, accountID string) (Balance, error) {
+	if accountID != who.AccountID && who.Role != account.Operator {
+		return Balance{}, fault.New(fault.NotFound, "no such account")
+	}
+	var out Balance
+	err := s.Store.Read(ctx, func(tx *store.Tx) error {
+		a, err := tx.Account(ctx, accountID)
+		if err != nil {
+			return err
+		}
+		out, err = balanceOf(ctx, tx, a)
+		return err
+	})
+	return out, err
+}
+
+func balanceOf(ctx context.Context, tx *store.Tx, a account.Account) (Balance, error) {
+	free, err := tx.Balance(ctx, ledger.Customer(a.ID))
+	if err != nil {
+		return Balance{}, err
+	}
+	vms, err := tx.VMs(ctx, store.Filter{AccountID: a.ID})
+	b := Balance{Account: a, Free: free}
+	for _, v := range vms {
+		b.Reserved += v.Reserved
+		b.Spent += v.Spent
+	}
+	return b, err
+}
+
+// Credit adds to an account's balance. For operators.
+func (s *Service) Credit(ctx context.Context, who account.Actor, accountID string, amount money.Amount) (Balance, error) {
+	return s.move(ctx, who, accountID, func(free money.Amount) (money.Amount, error) { return money.Sum(free, amount) })
+}
+
+// SetBalance makes an account's free balance the amount, by a deposit or a
+// withdrawal of the difference. For operators.
+func (s *Service) SetBalance(ctx context.Context, who account.Actor, accountID string, amount money.Amount) (Balance, error) {
+	return s.move(ctx, who, accountID, func(money.Amount) (money.Amount, error) { return amount, nil })
+}
+
+func (s *Service) move(ctx context.Context, who account.Actor, accountID string, to func(free money.Amount) (money.Amount, error)) (Balance, error) {
+	if err := who.RequireOperator(); err != nil {
+		return Balance{}, err
+	}
+	key, err := s.newID("pay")
+	if err != nil {
+		return Balance{}, err
+	}
+	var out Balance
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
+		a, err := tx.Account(ctx, accountID)
+		if err != nil {
+			return err
+		}
+		free, err := tx.Balance(ctx, ledger.Customer(a.ID))
+		if err != nil {
+			return err
+		}
+		goal, err := to(free)
+		if err != nil {
+			return err
+		}
+		if err := s.settle(ctx, tx, a.ID, goal-free, key); err != nil {
+			return err
+		}
+		out, err = balanceOf(ctx, tx, a)
+		return err
+	})
+	return out, err
+}
+
+// settle moves the difference between an account and the world outside.
+func (s *Service) settle(ctx context.Context, tx *store.Tx, accountID string, difference money.Amount, key string) (err error) {
+	switch {
+	case difference > 0:
+		_, err = tx.Post(ctx, ledger.Credit(s.Now(), accountID, difference, "credit by the operator", key))
+	case difference < 0:
+		_, err = tx.Post(ctx, ledger.Debit(s.Now(), accountID, -difference, "correction by the operator", key))
+	}
+	return err
+}

@@ -1,0 +1,47 @@
+package control
+
+import "sync"
+
+// bells wakes those who wait for a thing to change: a hint to look again, never
+// the news itself. The zero value is ready to use.
+type bells struct {
+	mu      sync.Mutex
+	waiting map[string]map[chan struct{}]bool
+}
+
+// listen returns a channel that receives after thing was rung, and a function
+// that ends the listening. Listen first, then look.
+func (b *bells) listen(thing string) (rung <-chan struct{}, cancel func()) {
+	c := make(chan struct{}, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting == nil {
+		b.waiting = map[string]map[chan struct{}]bool{}
+	}
+	if b.waiting[thing] == nil {
+		b.waiting[thing] = map[chan struct{}]bool{}
+	}
+	b.waiting[thing][c] = true
+	return c, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.waiting[thing], c)
+		if len(b.waiting[thing]) == 0 {
+			delete(b.waiting, thing)
+		}
+	}
+}
+
+// ring wakes all who listen to one of the things.
+func (b *bells) ring(things ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, thing := range things {
+		for c := range b.waiting[thing] {
+			select {
+			case c <- struct{}{}:
+			default: // it is awake already
+			}
+		}
+	}
+}

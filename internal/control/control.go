@@ -1,0 +1,105 @@
+// Package control is the control plane's brain: the use cases of customers,
+// providers and operators, what agents report and are asked, and the loops
+// that act when time passes.
+//
+// Everything that changes money or capacity happens in one transaction. Methods
+// return faults; what isn't one is an internal error.
+package control
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/id"
+	"github.com/cpucloud/cpucloud/internal/store"
+)
+
+// Config is what a Service needs.
+type Config struct {
+	Store *store.Store
+	Now   func() time.Time // the billing clock
+	Rand  io.Reader        // cryptographically secure
+	Log   *slog.Logger
+
+	Epoch  time.Duration // billing period of new VMs
+	Launch time.Duration // how long a VM may stay New or Launching without any progress
+	Images []Image       // offered as default images
+
+	// Advance moves Now forward; nil when the clock is the real one.
+	Advance func(time.Duration)
+}
+
+// Service is the control plane. Its methods may be called at the same time.
+type Service struct {
+	Config
+	bells bells
+	key   ed25519.PrivateKey // signs what agents are asked
+	lists int64              // the epoch of the lists, see vm.List
+}
+
+// System is the actor of the control plane itself.
+var System = account.Actor{KeyID: "system", Role: account.Operator}
+
+// New returns a Service over an open store. The first one makes the key that
+// signs what agents are asked.
+func New(ctx context.Context, c Config) (*Service, error) {
+	s := &Service{Config: c}
+	fresh := make([]byte, ed25519.SeedSize)
+	if _, err := io.ReadFull(c.Rand, fresh); err != nil {
+		return nil, fmt.Errorf("make signing key: %w", err)
+	}
+	err := c.Store.Write(ctx, func(tx *store.Tx) error {
+		seed, err := tx.InitSetting(ctx, "signing_key", base64.StdEncoding.EncodeToString(fresh))
+		if err != nil {
+			return err
+		}
+		kept, err := base64.StdEncoding.DecodeString(seed)
+		if err != nil || len(kept) != ed25519.SeedSize {
+			return fault.New(fault.Internal, "the stored signing key is damaged")
+		}
+		s.key = ed25519.NewKeyFromSeed(kept)
+		epoch, err := tx.InitSetting(ctx, "list_epoch", "1")
+		if err != nil {
+			return err
+		}
+		s.lists, err = strconv.ParseInt(epoch, 10, 64)
+		return err
+	})
+	return s, err
+}
+
+// Ready reports whether the Service can serve: its store answers.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.Store.Ping(ctx); err != nil {
+		s.Log.WarnContext(ctx, "store does not answer", "error", err)
+		return fault.New(fault.Unavailable, "the store does not answer")
+	}
+	return nil
+}
+
+// AdvanceClock moves the billing clock forward. Returns a Conflict fault unless
+// the server was started with a test clock.
+func (s *Service) AdvanceClock(_ context.Context, who account.Actor, by time.Duration) (time.Time, error) {
+	if err := who.RequireOperator(); err != nil {
+		return time.Time{}, err
+	}
+	if s.Advance == nil {
+		return time.Time{}, fault.New(fault.Conflict, "the clock is the real one; start the server with --clock test to move it")
+	}
+	if by < 0 {
+		return time.Time{}, fault.New(fault.Invalid, "time goes forward only")
+	}
+	s.Advance(by)
+	return s.Now(), nil
+}
+
+// newID returns a sortable id.
+func (s *Service) newID(prefix string) (string, error) { return id.New(prefix, s.Now(), s.Rand) }

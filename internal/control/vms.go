@@ -1,0 +1,295 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/id"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/market"
+	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// VM is a VM with where it is and what it runs on.
+type VM struct {
+	vm.VM
+	Datacenter market.Datacenter
+	Hardware   capacity.Hardware
+	Timeline   []vm.Event // oldest first; only of a VM that was asked for alone
+}
+
+// VMFilter narrows a list of VMs; the zero value of a member doesn't.
+type VMFilter struct {
+	IDs          []string // unknown and foreign ones are left out
+	States       []vm.State
+	Datacenter   string // slug; an unknown one matches nothing
+	EndedSince   time.Time
+	Page         int // from 1; 0 for all
+	PerPage      int
+	wantTimeline bool
+}
+
+// maxIDs bounds how many VMs a request may name.
+const maxIDs = 10_000
+
+// VMs returns the actor's VMs, oldest first. One that its customer deleted is
+// not among them.
+func (s *Service) VMs(ctx context.Context, who account.Actor, f VMFilter) ([]VM, error) {
+	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince}
+	for _, given := range f.IDs {
+		if vmID, err := id.ParseVM(given); err == nil {
+			filter.IDs = append(filter.IDs, vmID)
+		}
+	}
+	if len(f.IDs) > maxIDs {
+		return nil, fault.Newf(fault.Invalid, "at most %d ids fit a request", maxIDs)
+	}
+	if len(f.IDs) > 0 && len(filter.IDs) == 0 {
+		return []VM{}, nil
+	}
+	if f.Page > 0 {
+		filter.Limit, filter.Offset = f.PerPage, (f.Page-1)*f.PerPage
+	}
+	var list []VM
+	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		list, err = s.list(ctx, tx, filter, f)
+		return err
+	})
+	return list, err
+}
+
+func (s *Service) list(ctx context.Context, tx *store.Tx, filter store.Filter, f VMFilter) ([]VM, error) {
+	offers, err := tx.Offers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]market.Offer, len(offers))
+	for _, o := range offers {
+		byID[o.ID] = o
+		if f.Datacenter != "" && strings.EqualFold(o.Datacenter.Slug(), f.Datacenter) {
+			filter.DatacenterID = o.Datacenter.ID
+		}
+	}
+	if f.Datacenter != "" && filter.DatacenterID == "" {
+		return []VM{}, nil
+	}
+	vms, err := tx.VMs(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]VM, len(vms))
+	for i, v := range vms {
+		o := byID[v.OfferID]
+		list[i] = VM{VM: v, Datacenter: o.Datacenter, Hardware: o.Hardware}
+		if f.wantTimeline {
+			if list[i].Timeline, err = tx.Events(ctx, v.ID); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return list, nil
+}
+
+// VM returns one of the actor's VMs with its timeline, or a NotFound fault.
+func (s *Service) VM(ctx context.Context, who account.Actor, vmID string) (VM, error) {
+	vmID, err := id.ParseVM(vmID)
+	if err != nil {
+		return VM{}, err
+	}
+	list, err := s.VMs(ctx, who, VMFilter{IDs: []string{vmID}, wantTimeline: true})
+	if err != nil {
+		return VM{}, err
+	}
+	if len(list) == 0 {
+		return VM{}, noVM(vmID)
+	}
+	return list[0], nil
+}
+
+func noVM(vmID string) error { return fault.Newf(fault.NotFound, "no VM with id %q", vmID) }
+
+// WaitVM returns a VM as soon as it is in the wanted state, can't reach it any
+// more because it ended, or ctx is done, whichever is first; then it is
+// returned as it is.
+func (s *Service) WaitVM(ctx context.Context, who account.Actor, vmID string, want vm.State, timeout <-chan time.Time) (VM, error) {
+	vmID, err := id.ParseVM(vmID)
+	if err != nil {
+		return VM{}, err
+	}
+	changed, cancel := s.bells.listen("vm:" + vmID)
+	defer cancel()
+	for {
+		v, err := s.VM(ctx, who, vmID)
+		if err != nil || v.State == want || v.State.Ended() {
+			return v, err
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			return v, nil
+		case <-ctx.Done():
+			return v, nil
+		}
+	}
+}
+
+// Update changes one VM; nil leaves a member as it is.
+type Update struct {
+	ID    string
+	Name  *string
+	Ports []vm.Port // the whole set; nil leaves it, empty closes all
+}
+
+// UpdateVMs makes all changes or none. Returns NotFound for an unknown or
+// foreign VM, Invalid for a bad name or ports.
+func (s *Service) UpdateVMs(ctx context.Context, who account.Actor, updates []Update) error {
+	if len(updates) > maxIDs {
+		return fault.Newf(fault.Invalid, "at most %d updates fit a request", maxIDs)
+	}
+	var rung []string
+	err := s.Store.Write(ctx, func(tx *store.Tx) error {
+		rung = nil
+		for _, u := range updates {
+			v, err := s.owned(ctx, tx, who, u.ID)
+			if err != nil {
+				return err
+			}
+			if err := s.update(ctx, tx, v, u); err != nil {
+				return err
+			}
+			rung = append(rung, "vm:"+v.ID, "server:"+v.ServerID)
+		}
+		return nil
+	})
+	if err == nil {
+		s.bells.ring(rung...)
+	}
+	return err
+}
+
+func (s *Service) update(ctx context.Context, tx *store.Tx, v vm.VM, u Update) error {
+	now := s.Now().UTC()
+	if u.Name != nil && *u.Name != v.Name {
+		if err := vm.CheckName(*u.Name); err != nil {
+			return err
+		}
+		v.Name = *u.Name
+		if err := tx.PutEvent(ctx, v.ID, s.happened("renamed", now, fmt.Sprintf("renamed to %s", v.Name))); err != nil {
+			return err
+		}
+	}
+	if u.Ports != nil {
+		ports, err := vm.OpenPorts(u.Ports)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(ports, v.Spec.Ports) {
+			v.Spec.Ports = ports
+			v.Generation++
+			if err := firstError(
+				tx.Revise(ctx, v.ServerID),
+				tx.PutEvent(ctx, v.ID, s.happened("ports", now, "open ports changed to "+portList(ports))),
+			); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.UpdateVM(ctx, v)
+}
+
+func portList(ports []vm.Port) string {
+	if len(ports) == 0 {
+		return "none"
+	}
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = fmt.Sprintf("%d/%s", p.Number, p.Protocol)
+	}
+	return strings.Join(words, ", ")
+}
+
+// happened returns a line of the timeline that can happen more than once.
+func (s *Service) happened(what string, now time.Time, text string) vm.Event {
+	return vm.Event{At: now, Key: fmt.Sprintf("%s:%d", what, now.UnixMicro()), Text: text}
+}
+
+// DeleteVMs ends VMs at their customer's wish and returns what is left in their
+// reserves; the started epoch isn't refunded. It is all or nothing and may be
+// repeated: one that was deleted before is no error and moves no money.
+// Returns NotFound for an unknown or foreign VM.
+func (s *Service) DeleteVMs(ctx context.Context, who account.Actor, ids []string) ([]string, error) {
+	if len(ids) > maxIDs {
+		return nil, fault.Newf(fault.Invalid, "at most %d ids fit a request", maxIDs)
+	}
+	var removed, rung []string
+	err := s.Store.Write(ctx, func(tx *store.Tx) error {
+		removed, rung = []string{}, nil
+		for _, given := range ids {
+			v, err := s.owned(ctx, tx, who, given)
+			if err != nil {
+				return err
+			}
+			if slices.Contains(removed, v.ID) {
+				continue
+			}
+			removed = append(removed, v.ID)
+			if err := s.end(ctx, tx, v, vm.Deleted, "deleted by its customer"); err != nil {
+				return err
+			}
+			rung = append(rung, "vm:"+v.ID, "server:"+v.ServerID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.bells.ring(rung...)
+	return removed, nil
+}
+
+// owned returns the actor's VM, deleted ones too, or a NotFound fault.
+func (s *Service) owned(ctx context.Context, tx *store.Tx, who account.Actor, given string) (vm.VM, error) {
+	vmID, err := id.ParseVM(given)
+	if err != nil {
+		return vm.VM{}, err
+	}
+	v, err := tx.VM(ctx, vmID)
+	if fault.Is(err, fault.NotFound) || err == nil && v.AccountID != who.AccountID {
+		return vm.VM{}, noVM(vmID)
+	}
+	return v, err
+}
+
+// end moves a VM to the state that follows an ending cause: its reserve goes
+// back to its customer, and its server is asked to remove it. A VM that ended
+// before only changes its state.
+func (s *Service) end(ctx context.Context, tx *store.Tx, v vm.VM, cause vm.Cause, reason string) error {
+	next := vm.Next(v.State, cause)
+	if next == v.State {
+		return nil
+	}
+	now := s.Now().UTC()
+	v.State, v.Since, v.Reason, v.Deadline = next, now, reason, time.Time{}
+	text := reason
+	if v.Reserved > 0 {
+		if _, err := tx.Post(ctx, ledger.Release(now, v.AccountID, v.ID, v.Reserved, reason)); err != nil {
+			return err
+		}
+		text = fmt.Sprintf("%s; %s USDC were returned", reason, v.Reserved)
+	}
+	if v.Goal != vm.Remove {
+		v.Goal, v.EndedAt = vm.Remove, now
+		v.Generation++
+		if err := tx.Revise(ctx, v.ServerID); err != nil {
+			return err
+		}
+	}
+	return firstError(tx.UpdateVM(ctx, v), tx.PutEvent(ctx, v.ID, s.happened(string(next), now, text)))
+}
