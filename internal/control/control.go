@@ -29,9 +29,10 @@ type Config struct {
 	Rand  io.Reader        // cryptographically secure
 	Log   *slog.Logger
 
-	Epoch  time.Duration // billing period of new VMs
-	Launch time.Duration // how long a VM may stay New or Launching without any progress
-	Images []Image       // offered as default images
+	Epoch     time.Duration // billing period of new VMs
+	Retention time.Duration // how long the disk of an unpaid VM is kept
+	Launch    time.Duration // how long a VM may stay New, and then Launching
+	Images    []Image       // offered as default images
 
 	// Advance moves Now forward; nil when the clock is the real one.
 	Advance func(time.Duration)

@@ -104,8 +104,20 @@ type Configuration struct {
 // catalogue holds the basic configurations from the smallest: multiples of the
 // compute unit of 2 vCPU and 4 GiB, with 25 GiB of storage or more.
 var catalogue = []Configuration{
-	{2, 4, 25}, {2, 4, 50}, {4, 8, 25}, {4, 8, 50}, {8, 16, 25}, {8, 16, 50}, {8, 16, 100},
-	{16, 32, 25}, {16, 32, 50}, {16, 32, 100}, {32, 64, 25}, {32, 64, 100}, {64, 128, 25}, {64, 128, 100},
+	{2, 4, 25},
+	{2, 4, 50},
+	{4, 8, 25},
+	{4, 8, 50},
+	{8, 16, 25},
+	{8, 16, 50},
+	{8, 16, 100},
+	{16, 32, 25},
+	{16, 32, 50},
+	{16, 32, 100},
+	{32, 64, 25},
+	{32, 64, 100},
+	{64, 128, 25},
+	{64, 128, 100},
 }
 
 // Configurations returns the basic configurations, smallest first.

@@ -2,7 +2,6 @@
 package money
 
 import (
-	"database/sql/driver"
 	"fmt"
 	"math"
 	"math/big"
@@ -134,9 +133,6 @@ func (a *Amount) UnmarshalText(text []byte) error {
 	}
 	return nil
 }
-
-// Value stores the amount as a 64-bit integer of micro-USDC.
-func (a Amount) Value() (driver.Value, error) { return int64(a), nil }
 
 func clip(s string) string {
 	if len(s) > 40 {

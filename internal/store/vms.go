@@ -121,8 +121,8 @@ func (t *Tx) VMs(ctx context.Context, f Filter) ([]vm.VM, error) {
 		}
 	}
 	add(f.AccountID != "", "v.account_id = ?", f.AccountID)
-	add(len(f.IDs) > 0, "v.id IN (?)", bun.In(f.IDs))
-	add(len(f.States) > 0, "v.state IN (?)", bun.In(f.States))
+	add(len(f.IDs) > 0, "v.id IN (?)", bun.List(f.IDs))
+	add(len(f.States) > 0, "v.state IN (?)", bun.List(f.States))
 	add(f.DatacenterID != "", "v.datacenter_id = ?", f.DatacenterID)
 	add(!f.EndedSince.IsZero(), "v.ended_at >= ?", micros(f.EndedSince))
 	query := `SELECT ` + vmColumns + ` FROM vms v WHERE ` + strings.Join(where, " AND ") + ` ORDER BY v.created_at, v.id`

@@ -1,0 +1,84 @@
+# CPU Cloud. Every target works from a fresh clone: it installs what it needs.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TOOLS   := build/tools
+IMAGE   := build/images/cpucloud-demo.qcow2
+
+.DEFAULT_GOAL := help
+.PHONY: help deps deps-test build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
+	bench bench-boot bench-idle gauges release clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps:
+	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
+
+deps-test: deps
+	@deploy/install-packages.sh deploy/packages-test
+
+build: ## build bin/cpucloud
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cpucloud ./cmd/cpucloud
+
+image: deps ## build the small OS image into build/images
+	@deploy/image/demo/build.sh build/images
+
+demo: deps build image ## deploy a real VM, log in, and take it down again
+	@examples/demo.sh
+
+run: deps build image ## start a cloud on this machine to play with
+	bin/cpucloud up --images build/images
+
+test: deps-test build image ## run every test: units on both databases, then real VMs
+	.ci/with-postgres go test ./...
+	$(MAKE) --no-print-directory test-vm
+
+test-postgres: deps-test ## run the tests of the store and its users on a private PostgreSQL
+	.ci/with-postgres go test -count=1 ./internal/store/... ./internal/control/...
+
+test-race: deps-test ## run the unit tests with the race detector
+	.ci/with-postgres go test -race ./...
+
+test-vm: deps build image ## run the tests that boot real VMs
+	go test -count=1 -tags vm -timeout 15m ./internal/vmtest/...
+
+test-vm-full: deps build ## boot a Debian with real cloud-init (takes minutes)
+	@deploy/install-packages.sh deploy/image/debian/packages
+	@deploy/image/debian/build.sh build/images
+	go test -count=1 -tags vmfull -timeout 30m -v ./internal/vmtest/...
+
+$(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
+	@mkdir -p $(TOOLS)
+	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+lint: $(TOOLS)/golangci-lint ## check style and import rules
+	$(TOOLS)/golangci-lint run --build-tags vm,vmfull ./...
+
+generate: ## write the generated files: the API document
+	go test ./internal/api -run TestDocument -update
+
+check: lint ## what CI runs
+	$(MAKE) --no-print-directory generate
+	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
+	$(MAKE) --no-print-directory test
+
+bench: bench-boot bench-idle ## run every bench
+
+bench-boot: deps build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
+	go run ./bench/boot
+
+bench-idle: deps build image ## memory and CPU at rest
+	go run ./bench/idle
+
+gauges: ## report sizes of files and functions, import depth, tests per line
+	@cd tools && go run ./gauges ..
+
+release: ## build bin/cpucloud-linux-amd64 and its checksum
+	@mkdir -p bin
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cpucloud-linux-amd64 ./cmd/cpucloud
+	cd bin && sha256sum cpucloud-linux-amd64 > cpucloud-linux-amd64.sha256
+
+clean: ## remove what was built
+	rm -rf bin build
