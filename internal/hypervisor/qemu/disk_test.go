@@ -1,0 +1,195 @@
+package qemu_test
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
+)
+
+// powerOff is a boot sector that switches a q35 board off: it writes 0x2000,
+// sleep state 5, to the power management register that the firmware has put at 0x604.
+//
+//	mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
+var powerOff = []byte{0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4}
+
+// base writes a disk that boots code.
+func base(t *testing.T, code []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "base")
+	disk := make([]byte, 1<<20)
+	disk[510], disk[511] = 0x55, 0xaa
+	copy(disk, code)
+	if err := os.WriteFile(path, disk, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// overlay makes an overlay over base with a backing file in its header that
+// is not there, and doesn't matter.
+func overlay(t *testing.T, base string) hypervisor.Disk {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "overlay")
+	cmd := exec.CommandContext(t.Context(), "qemu-img", "create", "-q", "-f", "qcow2", "-u",
+		"-b", "/nonexistent", "-F", "raw", path, "16M")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("qemu-img: %v: %s", err, out)
+	}
+	return hypervisor.Disk{
+		Path: path, Format: hypervisor.QCOW2,
+		Backing: &hypervisor.Disk{Path: base, Format: hypervisor.Raw},
+	}
+}
+
+// ensure starts machine id with disks.
+func ensure(t *testing.T, d *qemu.Driver, id string, disks ...hypervisor.Disk) error {
+	t.Helper()
+	near, far, err := hypervisortest.Socket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = far.Close() })
+	t.Cleanup(func() { hypervisortest.Clear(t, d) })
+	m := hypervisortest.Machine(t, t.TempDir(), id, near)
+	m.Disks = disks
+	return d.Ensure(t.Context(), m)
+}
+
+// TestGuestPowersOff boots from an overlay: what lies below is what we say,
+// not what its header says.
+func TestGuestPowersOff(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	if err := ensure(t, d, "a", overlay(t, base(t, powerOff))); err != nil {
+		t.Fatalf("Ensure: %v", err)
+	}
+	hypervisortest.Await(t, func() bool { return only(t, d).Reason == "the guest powered off" })
+}
+
+func TestOverlaysShareABase(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	shared := base(t, nil)
+	seed := hypervisor.Disk{Path: base(t, nil), Format: hypervisor.Raw, ReadOnly: true}
+	for _, id := range []string{"a", "b"} {
+		if err := ensure(t, d, id, overlay(t, shared), seed); err != nil {
+			t.Errorf("Ensure %s: %v", id, err)
+		}
+	}
+}
+
+// TestHeaderNamesNoBackingFile: without a backing disk there is none, whatever
+// the header says.
+func TestHeaderNamesNoBackingFile(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	alone := overlay(t, "")
+	alone.Backing = nil
+	if err := ensure(t, d, "a", alone); err != nil {
+		t.Errorf("Ensure: %v", err)
+	}
+}
+
+func TestOneDiskForTwoMachinesIsRefused(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	disk := overlay(t, base(t, nil))
+	if err := ensure(t, d, "a", disk); err != nil {
+		t.Fatalf("Ensure: %v", err)
+	}
+	err := ensure(t, d, "b", disk)
+	if err == nil || !strings.Contains(err.Error(), "lock") {
+		t.Errorf("Ensure with the disk of another machine = %v, want QEMU's words about a lock", err)
+	}
+}
+
+func TestDisksThatAreNone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := open(t, t.TempDir())
+	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(base(t, nil), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := ensure(t, d, "a", hypervisor.Disk{Path: pipe, Format: hypervisor.Raw}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("Ensure with a pipe = %v, want an Invalid fault", err)
+	}
+	for _, path := range []string{dir, link} {
+		if err := ensure(t, d, "a", hypervisor.Disk{Path: path, Format: hypervisor.Raw}); err == nil {
+			t.Errorf("Ensure with %s succeeded", path)
+		}
+	}
+}
+
+func TestConsoleInALongFolder(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 40))
+	d := open(t, dir)
+	start(t, d, "a")
+	const want = "No bootable device"
+	var text []byte
+	hypervisortest.Await(t, func() bool {
+		var err error
+		if text, err = d.Console(t.Context(), "a"); err != nil {
+			t.Fatalf("Console: %v", err)
+		}
+		return strings.Contains(string(text), want)
+	})
+	again, err := open(t, dir).Console(t.Context(), "a")
+	if err != nil || !strings.HasPrefix(string(again), string(text)) {
+		t.Errorf("Console once more = %q, %v, want %q still", again, err, text)
+	}
+	if _, err := d.Console(t.Context(), "b"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("Console of no machine = %v, want a NotFound fault", err)
+	}
+}
+
+// BenchmarkEnsure measures the time from the order to the running guest, and
+// that of its end.
+func BenchmarkEnsure(b *testing.B) {
+	d, err := qemu.New(qemu.Config{Dir: b.TempDir(), Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := d.Probe(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	disk := filepath.Join(b.TempDir(), "disk")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	var end time.Duration
+	for b.Loop() {
+		near, far, err := hypervisortest.Socket()
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = d.Ensure(b.Context(), hypervisor.Machine{
+			ID: "a", VCPU: 1, RAMGiB: 1, Disks: []hypervisor.Disk{{Path: disk, Format: hypervisor.Raw}},
+			NIC: hypervisor.NIC{MAC: "52:54:00:00:00:01", Kind: hypervisor.Stream, File: near},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		begun := time.Now()
+		if err := d.Destroy(b.Context(), "a"); err != nil {
+			b.Fatal(err)
+		}
+		end += time.Since(begun)
+		_ = far.Close()
+	}
+	b.ReportMetric(float64(end.Milliseconds())/float64(b.N), "ms/destroy")
+}

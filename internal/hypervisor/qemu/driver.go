@@ -1,0 +1,273 @@
+// Package qemu runs machines with QEMU.
+//
+// Each machine is one process that belongs to nobody: it has its own session
+// and, where the agent is root, its own user. It is given open files only, no
+// path. Its folder holds
+//
+//	lock          locked by an open file that the process inherits: while it
+//	              is locked the machine lives, whatever else is known
+//	machine.json  what is known of the machine, see record
+//	qmp           the socket on which QEMU takes commands
+//	qemu.log      what QEMU says on standard error, seldom anything
+//	console       the latest of the serial console, once somebody has asked
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
+)
+
+const (
+	startLimit = time.Minute      // for QEMU to answer its first command, on a busy host
+	quitLimit  = 2 * time.Second  // for QEMU to write back what it caches
+	killLimit  = 10 * time.Second // for the kernel to take a killed process away
+	talkLimit  = 5 * time.Second  // for any other conversation
+)
+
+// Config says how machines are run.
+type Config struct {
+	Dir         string      // the driver's own folder, made if missing
+	Binary      string      // name or path of QEMU, "qemu-system-x86_64" if empty
+	Accelerator Accelerator // Auto if empty
+	Users       UserRange   // whose processes the machines are, if the agent is root
+	Now         func() time.Time
+	Log         *slog.Logger
+}
+
+// UserRange is a range of user ids that nobody else on the host has. The zero
+// range stands for 65536 ids from 0x70000000, which systemd's list of ranges
+// leaves free.
+type UserRange struct{ First, Count uint32 }
+
+// Driver runs machines with QEMU.
+type Driver struct {
+	config   Config
+	root     *os.Root
+	machines keyed      // one operation on a machine at a time
+	users    sync.Mutex // held from choosing a user id to recording it
+	probe    struct {
+		sync.Mutex
+		facts *hypervisor.Facts
+	}
+}
+
+var _ hypervisor.Driver = (*Driver)(nil)
+
+// New returns a driver over c.Dir, whose machines it finds again. It starts nothing.
+func New(c Config) (*Driver, error) {
+	if c.Binary == "" {
+		c.Binary = "qemu-system-x86_64"
+	}
+	if c.Accelerator == "" {
+		c.Accelerator = Auto
+	}
+	if c.Users == (UserRange{}) {
+		c.Users = UserRange{First: 0x70000000, Count: 1 << 16}
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the hypervisor's folder: %w", err)
+	}
+	root, err := os.OpenRoot(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the hypervisor's folder: %w", err)
+	}
+	return &Driver{config: c, root: root}, nil
+}
+
+// Ensure implements hypervisor.Driver. It returns when QEMU runs the guest.
+func (d *Driver) Ensure(ctx context.Context, m hypervisor.Machine) error {
+	if m.NIC.File != nil {
+		defer func() { _ = m.NIC.File.Close() }()
+	}
+	if err := hypervisor.CheckID(m.ID); err != nil {
+		return err
+	}
+	defer d.machines.lock(m.ID)()
+
+	if alive, err := d.alive(m.ID); err != nil || alive {
+		return err
+	}
+	if err := m.Check(); err != nil {
+		return err
+	}
+	facts, err := d.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	begun := d.config.Now()
+	if err := d.start(ctx, m, Accelerator(facts.Accelerator)); err != nil {
+		return fmt.Errorf("start machine %s: %w", m.ID, err)
+	}
+	d.config.Log.InfoContext(ctx, "machine started", "machine_id", m.ID, "took", d.config.Now().Sub(begun))
+	return nil
+}
+
+// List implements hypervisor.Driver.
+func (d *Driver) List(_ context.Context) ([]hypervisor.Instance, error) {
+	ids, err := d.ids()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]hypervisor.Instance, 0, len(ids))
+	for _, id := range ids {
+		in, err := d.look(id)
+		if errors.Is(err, fs.ErrNotExist) { // destroyed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at machine %s: %w", id, err)
+		}
+		list = append(list, in)
+	}
+	return list, nil
+}
+
+// Destroy implements hypervisor.Driver. When it returns nil the process is
+// gone, and nobody has the disks open.
+func (d *Driver) Destroy(ctx context.Context, id string) error {
+	if err := hypervisor.CheckID(id); err != nil {
+		return err
+	}
+	defer d.machines.lock(id)()
+
+	alive, err := d.alive(id)
+	if err != nil {
+		return err
+	}
+	if alive {
+		if err := d.end(ctx, id); err != nil {
+			return fmt.Errorf("end machine %s: %w", id, err)
+		}
+		d.config.Log.InfoContext(ctx, "machine destroyed", "machine_id", id)
+	}
+	if err := d.forget(id); err != nil {
+		return fmt.Errorf("remove the folder of machine %s: %w", id, err)
+	}
+	return nil
+}
+
+// gone ends the name of a folder that is being removed. No id contains a dot.
+const gone = ".gone"
+
+// forget removes the folder of machine id, all of it at once for any onlooker.
+func (d *Driver) forget(id string) error {
+	if err := d.root.RemoveAll(id + gone); err != nil { // of a Destroy that was interrupted
+		return err
+	}
+	err := d.root.Rename(id, id+gone)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, d.root.RemoveAll(id+gone))
+}
+
+// ids returns the machines that have a folder, sorted.
+func (d *Driver) ids() ([]string, error) {
+	entries, err := fs.ReadDir(d.root.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("list machines: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && hypervisor.CheckID(e.Name()) == nil {
+			ids = append(ids, e.Name())
+		}
+	}
+	slices.SortFunc(ids, strings.Compare)
+	return ids, nil
+}
+
+// look says how machine id is, without waiting for operations on it.
+func (d *Driver) look(id string) (hypervisor.Instance, error) {
+	alive, err := d.alive(id)
+	if err != nil {
+		return hypervisor.Instance{}, err
+	}
+	rec, err := d.read(id)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		rec.Reason = "its record can't be read" // which must not hide the other machines
+	}
+	if alive {
+		return hypervisor.Instance{ID: id, State: hypervisor.Running, Started: rec.Started}, nil
+	}
+	if _, err := d.root.Stat(id); err != nil {
+		return hypervisor.Instance{}, err
+	}
+	return hypervisor.Instance{ID: id, State: hypervisor.Exited, Reason: d.reason(id, rec)}, nil
+}
+
+// end makes the living process of machine id go away.
+func (d *Driver) end(ctx context.Context, id string) error {
+	p, err := d.process(id)
+	var h *handle
+	if err == nil {
+		h, err = p.open()
+	}
+	if errors.Is(err, errGone) {
+		if alive, lockErr := d.alive(id); !alive && lockErr == nil {
+			return nil // it went by itself meanwhile
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer h.close()
+
+	if d.quit(ctx, id) == nil && h.gone(ctx, quitLimit) {
+		return nil
+	}
+	if err := h.kill(); err != nil {
+		return err
+	}
+	if !h.gone(ctx, killLimit) {
+		return errors.Join(fault.New(fault.Unavailable, "the machine's process doesn't go away"), ctx.Err())
+	}
+	return nil
+}
+
+// keyed is a set of locks that are made when they are asked for.
+type keyed struct {
+	mu    sync.Mutex
+	locks map[string]*counted
+}
+
+type counted struct {
+	sync.Mutex
+	users int
+}
+
+// lock takes the lock named key and returns the function that gives it back.
+func (k *keyed) lock(key string) func() {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[string]*counted{}
+	}
+	l := k.locks[key]
+	if l == nil {
+		l = &counted{}
+		k.locks[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.locks, key)
+		}
+	}
+}
