@@ -1,0 +1,102 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// NewAccount is an account that was just made.
+type NewAccount struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	APIKey string `json:"apiKey"` // shown this once
+}
+
+// Invitation says where a server that joins stands and what it costs. Provider
+// and datacenter are made where there are none.
+type Invitation struct {
+	Provider        string     `json:"provider"`
+	Country         string     `json:"country"` // ISO 3166-1 alpha-2
+	City            string     `json:"city"`    // UN/LOCODE without the country
+	Index           int        `json:"index"`   // of the datacenter within the city, from 1
+	Tier            int        `json:"tier"`    // 1 to 4
+	Certifications  []string   `json:"certifications,omitempty"`
+	Prices          UnitPrices `json:"prices"`
+	MaxExtraStorage int        `json:"maxExtraStorageGib,omitempty"` // per VM, 0 for no limit
+	ValidHours      int        `json:"validHours,omitempty"`         // of the token, 0 for a day
+}
+
+// UnitPrices are per unit and epoch.
+type UnitPrices struct {
+	VCPU    Amount `json:"vcpu"`
+	RAM     Amount `json:"ram"`     // per GiB
+	Storage Amount `json:"storage"` // per GiB
+	Address Amount `json:"address"`
+}
+
+// JoinToken lets one server join the marketplace once.
+type JoinToken struct {
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// CreateAccount makes an account and its first API key. The role is "customer"
+// or "operator", empty for a customer. Needs an operator's key.
+func (c *Client) CreateAccount(ctx context.Context, name, role string) (NewAccount, error) {
+	body := map[string]string{"name": name}
+	if role != "" {
+		body["role"] = role
+	}
+	var a NewAccount
+	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/admin/accounts", body: body, answer: &a})
+	return a, err
+}
+
+// Accounts returns all accounts. Needs an operator's key.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	return get[[]Account](ctx, c, "/v1/admin/accounts", nil)
+}
+
+// Balance returns the money of any account. Needs an operator's key.
+func (c *Client) Balance(ctx context.Context, account string) (Account, error) {
+	return get[Account](ctx, c, "/v1/admin/accounts/"+url.PathEscape(account)+"/balance", nil)
+}
+
+// SetBalance makes an account's free balance the amount. Needs an operator's key.
+func (c *Client) SetBalance(ctx context.Context, account string, amount Amount) (Account, error) {
+	return c.pay(ctx, http.MethodPut, account, "balance", amount)
+}
+
+// Credit adds the amount to an account's balance. Needs an operator's key.
+func (c *Client) Credit(ctx context.Context, account string, amount Amount) (Account, error) {
+	return c.pay(ctx, http.MethodPost, account, "credit", amount)
+}
+
+func (c *Client) pay(ctx context.Context, method, account, how string, amount Amount) (Account, error) {
+	var a Account
+	path := "/v1/admin/accounts/" + url.PathEscape(account) + "/" + how
+	// Setting a balance twice is setting it once; crediting twice is not.
+	err := c.do(ctx, call{method: method, path: path, body: map[string]Amount{"amount": amount}, answer: &a, safe: method == http.MethodPut})
+	return a, err
+}
+
+// CreateJoinToken makes a token with which one server joins as the invitation
+// says. Needs an operator's key.
+func (c *Client) CreateJoinToken(ctx context.Context, i Invitation) (JoinToken, error) {
+	var t JoinToken
+	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/admin/join-tokens", body: i, answer: &t})
+	return t, err
+}
+
+// AdvanceClock moves the clock of a cloud that was started with a movable one
+// and returns its new time. Needs an operator's key.
+func (c *Client) AdvanceClock(ctx context.Context, by time.Duration) (time.Time, error) {
+	var answer struct {
+		Now time.Time `json:"now"`
+	}
+	body := map[string]string{"advance": by.String()}
+	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/admin/clock", body: body, answer: &answer})
+	return answer.Now, err
+}

@@ -1,0 +1,237 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The statuses of a VM.
+const (
+	StatusNew               = "New"               // accepted, the deposit is reserved
+	StatusLaunching         = "Launching"         // being prepared and booted
+	StatusActive            = "Active"            // reachable
+	StatusSmallBalance      = "SmallBalance"      // runs, but the balance carries no further epoch
+	StatusInsufficientFunds = "InsufficientFunds" // powered off for want of money, the disk is kept
+	StatusTerminated        = "Terminated"        // ended by the provider or for want of money
+	StatusStopped           = "Stopped"           // ended by its owner
+	StatusFailed            = "Failed"            // never became Active; the money is back
+)
+
+// Ended reports whether a VM of this status will not run again.
+func Ended(status string) bool {
+	return status == StatusTerminated || status == StatusStopped || status == StatusFailed
+}
+
+// Port is open to the public.
+type Port struct {
+	Port     int    `json:"port"`
+	Protocol string `json:"protocol"` // tcp or udp
+}
+
+// VM is a virtual machine. Reason, Deadline, Hostname and Timeline come with
+// [Client.VM] and [Client.WaitVM] alone.
+type VM struct {
+	ID              string       `json:"id"`
+	Name            string       `json:"vmName"`
+	Status          string       `json:"status"`
+	Reason          string       `json:"reason,omitempty"`  // why it has this status
+	Deadline        *time.Time   `json:"deadline,omitzero"` // when the cloud gives a waiting status up
+	PublicIP        *string      `json:"publicIp"`          // nil while it has none
+	Hostname        string       `json:"hostname,omitempty"`
+	Ports           []Port       `json:"ports"`
+	OSImage         string       `json:"osImage"`
+	Datacenter      Datacenter   `json:"datacenter"`
+	Resources       []VMResource `json:"resources"`
+	PricePerEpoch   Amount       `json:"pricePerEpoch"`
+	ReservedBalance Amount       `json:"reservedBalance"`
+	TotalSpent      Amount       `json:"totalSpent"`
+	CreatedAt       time.Time    `json:"createdAt"`
+	StatusChangedAt time.Time    `json:"statusChangedAt"`
+	NextBillingAt   *time.Time   `json:"nextBillingAt"`
+	TerminatedAt    *time.Time   `json:"terminatedAt"`
+	Timeline        []Event      `json:"timeline,omitempty"` // oldest first
+}
+
+// VMResource is what a VM has of a resource: VCPU and PUBLIC_IP by number, RAM
+// and STORAGE in Units.
+type VMResource struct {
+	Type     string         `json:"type"`
+	Supply   int64          `json:"supply"`
+	Units    string         `json:"units"`
+	Quantity int64          `json:"quantity"`
+	Details  map[string]any `json:"details"`
+	Metadata map[string]any `json:"metadata"`
+}
+
+// Event is one line of a VM's story.
+type Event struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
+// Address returns the public address, "" while there is none.
+func (v VM) Address() string {
+	if v.PublicIP == nil {
+		return ""
+	}
+	return *v.PublicIP
+}
+
+// Supply returns how much the VM has of a type of resource.
+func (v VM) Supply(resource string) int64 {
+	for _, r := range v.Resources {
+		if r.Type == resource {
+			return max(r.Supply, r.Quantity)
+		}
+	}
+	return 0
+}
+
+// Deployment asks for VMs: all instances or none.
+type Deployment struct {
+	Constraints Constraints     `json:"constraints,omitzero"`
+	Instances   int             `json:"instances"`
+	RequestID   string          `json:"requestId,omitempty"` // the same one again gets the first answer again
+	VM          VMConfiguration `json:"vmConfiguration"`
+}
+
+// VMConfiguration is what is to run.
+type VMConfiguration struct {
+	Name     string   `json:"name"`
+	Hostname string   `json:"hostname,omitempty"` // the name unless given
+	Ports    []Port   `json:"openPorts,omitempty"`
+	OSImage  string   `json:"osImage"` // URL
+	SSHKeys  []string `json:"sshKeys"` // public key lines, names or fingerprints
+}
+
+// Deployed is one VM that was accepted.
+type Deployed struct {
+	ID   string `json:"vmId"`
+	Name string `json:"vmName"`
+}
+
+// ListOptions narrow a list of VMs; the zero value of a member doesn't.
+type ListOptions struct {
+	Statuses        []string
+	Datacenter      string    // slug
+	TerminatedSince time.Time // leaves out VMs that ended before
+	Page, PerPage   int       // from page 1
+}
+
+// VMStatus is the short form of a VM.
+type VMStatus struct {
+	ID              string    `json:"id"`
+	Status          string    `json:"status"`
+	StatusChangedAt time.Time `json:"statusChangedAt"`
+	PublicIP        *string   `json:"publicIp"`
+}
+
+// Update changes a VM. Members that are not set leave it as it is.
+type Update struct {
+	ID    string `json:"id"`
+	Name  string `json:"vmName,omitempty"`
+	Ports []Port `json:"openPorts,omitzero"` // the whole set; empty but not nil closes all
+}
+
+// Deploy asks for VMs and returns once they are accepted, before they run.
+// With a RequestID it is repeated when no answer comes.
+func (c *Client) Deploy(ctx context.Context, d Deployment) ([]Deployed, error) {
+	var made []Deployed
+	err := c.do(ctx, call{method: http.MethodPost, path: "/vms/v3", body: d, answer: &made, safe: d.RequestID != ""})
+	return made, err
+}
+
+// VMs returns the account's VMs, oldest first.
+func (c *Client) VMs(ctx context.Context, o ListOptions) ([]VM, error) {
+	query := url.Values{}
+	set := func(key, value string) {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	set("status", strings.Join(o.Statuses, ","))
+	set("dcSlug", o.Datacenter)
+	if !o.TerminatedSince.IsZero() {
+		set("terminatedAt", o.TerminatedSince.UTC().Format(time.RFC3339))
+	}
+	if o.Page > 0 {
+		set("pagination[page]", strconv.Itoa(o.Page))
+	}
+	if o.PerPage > 0 {
+		set("pagination[per_page]", strconv.Itoa(o.PerPage))
+	}
+	return get[[]VM](ctx, c, "/vms/v3", query)
+}
+
+// VM returns one VM with its timeline.
+func (c *Client) VM(ctx context.Context, id string) (VM, error) {
+	return get[VM](ctx, c, "/v1/vms/"+url.PathEscape(id), nil)
+}
+
+// How long the server is asked to hold a request of WaitVM, and how long one
+// round takes at least, should it not hold it.
+const (
+	longWait  = 25 * time.Second
+	shortWait = time.Second // while somebody watches
+	minRound  = shortWait / 4
+)
+
+// WaitVM returns the VM as soon as it has the status, or has ended and can't
+// have it any more: look at the Status it is returned with. The functions watch
+// are given what every answer says, about once a second.
+func (c *Client) WaitVM(ctx context.Context, id, status string, watch ...func(VM)) (VM, error) {
+	wait := longWait
+	if len(watch) > 0 {
+		wait = shortWait
+	}
+	query := url.Values{"wait": {status}, "timeout": {wait.String()}}
+	for {
+		round := time.NewTimer(minRound)
+		v, err := get[VM](ctx, c, "/v1/vms/"+url.PathEscape(id), query)
+		if err != nil {
+			return v, err
+		}
+		for _, w := range watch {
+			w(v)
+		}
+		if v.Status == status || Ended(v.Status) {
+			return v, nil
+		}
+		select {
+		case <-round.C:
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
+	}
+}
+
+// VMStatuses returns the short form of the VMs with these ids; unknown ones
+// are left out.
+func (c *Client) VMStatuses(ctx context.Context, ids ...string) ([]VMStatus, error) {
+	if len(ids) == 0 {
+		return []VMStatus{}, nil
+	}
+	return get[[]VMStatus](ctx, c, "/vms/v3/status", url.Values{"ids": {strings.Join(ids, ",")}})
+}
+
+// UpdateVMs makes all changes or none.
+func (c *Client) UpdateVMs(ctx context.Context, updates ...Update) error {
+	body := map[string]any{"updates": slices.Concat([]Update{}, updates)}
+	return c.do(ctx, call{method: http.MethodPatch, path: "/vms/v3", body: body})
+}
+
+// DeleteVMs ends VMs, all or none, and returns the ids. What is left in their
+// reserves goes back to the balance.
+func (c *Client) DeleteVMs(ctx context.Context, ids ...string) ([]string, error) {
+	body := map[string]any{"vmIds": slices.Concat([]string{}, ids)}
+	var answer struct {
+		Removed []string `json:"removed_ids"`
+	}
+	err := c.do(ctx, call{method: http.MethodDelete, path: "/vms/v3", body: body, answer: &answer})
+	return answer.Removed, err
+}

@@ -1,0 +1,346 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The keys that a stub knows.
+const (
+	customerKey = "cpu_customer"
+	operatorKey = "cpu_operator"
+)
+
+// doc is any JSON object.
+type doc = map[string]any
+
+// stub is a cloud that keeps to the published contract and has nothing behind
+// it: a VM becomes Active when somebody waits for it. Names decide its fate:
+// one that begins with "bad" fails, one that begins with "slow" takes a second look.
+type stub struct {
+	mu       sync.Mutex
+	vms      []doc
+	keys     []doc
+	balance  string
+	requests map[string]any // answers of deployments by request id
+	deployed []doc          // the bodies of deployments
+	down     int            // how many calls are still answered with 503
+}
+
+// newStub starts a stub that ends with the test.
+func newStub(t testing.TB) (*stub, *httptest.Server) {
+	t.Helper()
+	s := &stub{balance: "100", requests: map[string]any{}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return s, server
+}
+
+// add puts a VM into the stub and returns it.
+func (s *stub) add(name, status string, ports ...doc) doc {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addVM(name, status, ports)
+}
+
+func (s *stub) addVM(name, status string, ports []doc) doc {
+	n := len(s.vms) + 1
+	v := doc{
+		"id": fmt.Sprintf("0x%02d%036dAb", n*11, n), "vmName": name, "status": status, "pricePerEpoch": "0.84",
+		"reservedBalance": "1.68", "totalSpent": "0", "osImage": "https://images.example/demo.qcow2", "publicIp": nil,
+		"createdAt": "2026-01-31T12:00:00Z", "statusChangedAt": "2026-01-31T12:00:00Z", "nextBillingAt": nil, "terminatedAt": nil,
+		"datacenter": datacenter("US", "NYC"), "ports": append([]doc{{"port": 22, "protocol": "tcp"}}, ports...),
+		"resources": []doc{
+			{"type": "VCPU", "supply": 2, "units": "vCPU", "quantity": 2, "details": doc{}, "metadata": doc{"manufacturer": "AMD", "architecture": "Zen"}},
+			{"type": "RAM", "supply": 4, "units": "GiB", "quantity": 4, "details": doc{}, "metadata": doc{"type": "DDR", "generation": "5"}},
+			{"type": "STORAGE", "supply": 25, "units": "GiB", "quantity": 25, "details": doc{}, "metadata": doc{"type": "NVMe"}},
+		},
+		"hostname": name, "reason": nil, "deadline": nil,
+		"timeline": []doc{{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch"}},
+	}
+	if status == "Active" {
+		activate(v)
+	}
+	s.vms = append(s.vms, v)
+	return v
+}
+
+func activate(v doc) {
+	v["status"], v["publicIp"], v["statusChangedAt"], v["nextBillingAt"] = "Active", "127.77.0.5", "2026-01-31T12:00:41Z", "2026-02-01T12:00:41Z"
+	v["reservedBalance"], v["totalSpent"] = "0.84", "0.84"
+	v["timeline"] = append(v["timeline"].([]doc), doc{"at": "2026-01-31T12:00:41Z", "text": "answers on port 22"})
+}
+
+func datacenter(country, city string) doc {
+	return doc{
+		"id": "dc_1", "countryCode": country, "cityCode": city, "cityIndex": 1, "index": 1, "tier": 3,
+		"certifications": []string{"ISO 27001"}, "slug": strings.ToLower(country + "-" + city + "-1"),
+	}
+}
+
+// ServeHTTP answers as the contract says.
+func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("X-Request-Id", "req_7")
+	key, admin := r.Header.Get("X-Api-Key"), strings.HasPrefix(r.URL.Path, "/v1/admin/")
+	switch {
+	case s.down > 0:
+		s.down--
+		refuse(w, http.StatusServiceUnavailable, "the server is starting")
+		return
+	case key != customerKey && key != operatorKey:
+		refuse(w, http.StatusForbidden, "Auth failed. No such API Key")
+		return
+	case admin && key != operatorKey:
+		refuse(w, http.StatusForbidden, "this needs an operator's API key")
+		return
+	}
+	var body doc
+	if r.Method != http.MethodGet {
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+	}
+	s.route(w, r, body)
+}
+
+func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
+	switch route := r.Method + " " + r.URL.Path; route {
+	case "POST /marketplace/offers":
+		s.offers(w, body)
+	case "GET /marketplace/basic_configurations":
+		answer(w, http.StatusOK, []string{"cpu-2-ram-4gb-storage-25gb", "cpu-4-ram-8gb-storage-25gb"})
+	case "GET /marketplace/countries":
+		answer(w, http.StatusOK, []string{"DE", "US"})
+	case "GET /marketplace/hardware":
+		answer(w, http.StatusOK, doc{
+			"cpu": []doc{{"manufacturer": "AMD", "architecture": "Zen"}}, "memory": []doc{{"type": "DDR", "generation": "5"}}, "storage": []doc{{"type": "NVMe"}},
+		})
+	case "GET /v1/marketplace/datacenters":
+		answer(w, http.StatusOK, []doc{datacenter("DE", "FRA"), datacenter("US", "NYC")})
+	case "GET /vms/v3/default_images":
+		answer(w, http.StatusOK, []doc{image("ubuntu-24-04-x64", "Ubuntu", "ubuntu", "noble"), image("cpucloud-demo", "CPU Cloud", "demo", "demo")})
+	case "POST /vms/v3/estimate":
+		answer(w, http.StatusOK, doc{
+			"depositAmountUsdc": "5.04", "depositEpochs": 2, "totalPricePerEpoch": "2.52", "maxPricePerEpoch": "0.84", "instances": body["instances"],
+		})
+	case "POST /vms/v3":
+		s.deploy(w, body)
+	case "GET /vms/v3":
+		s.list(w, r)
+	case "PATCH /vms/v3":
+		s.update(w, body)
+	case "DELETE /vms/v3":
+		s.remove(w, body)
+	case "GET /v1/account":
+		answer(w, http.StatusOK, s.account())
+	default:
+		s.more(w, r, body, route)
+	}
+}
+
+func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
+	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
+	switch {
+	case isVM:
+		s.one(w, r, id)
+	case strings.HasSuffix(route, " /ssh_keys"):
+		s.sshKeys(w, r, body)
+	case route == "POST /v1/admin/accounts":
+		answer(w, http.StatusCreated, doc{"id": "acc_2", "name": body["name"], "apiKey": "cpu_new"})
+	case route == "GET /v1/admin/accounts":
+		answer(w, http.StatusOK, []doc{s.account()})
+	case strings.HasPrefix(r.URL.Path, "/v1/admin/accounts/") && !strings.HasPrefix(r.URL.Path, "/v1/admin/accounts/acc_1/"):
+		refuse(w, http.StatusNotFound, "no such account")
+	case route == "PUT /v1/admin/accounts/acc_1/balance", route == "POST /v1/admin/accounts/acc_1/credit":
+		s.balance = body["amount"].(string)
+		answer(w, http.StatusOK, s.account())
+	case route == "GET /v1/admin/accounts/acc_1/balance":
+		answer(w, http.StatusOK, s.account())
+	case route == "POST /v1/admin/join-tokens":
+		if body["country"] != "US" || body["validHours"] != 48.0 || body["prices"].(doc)["vcpu"] != "0.5" {
+			refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("not as the script asked: %v", body))
+			return
+		}
+		answer(w, http.StatusCreated, doc{"token": "join_1", "expiresAt": "2026-02-01T12:00:00Z"})
+	case route == "POST /v1/admin/clock":
+		by, err := time.ParseDuration(body["advance"].(string))
+		if err != nil {
+			refuse(w, http.StatusUnprocessableEntity, err.Error())
+			return
+		}
+		answer(w, http.StatusOK, doc{"now": time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC).Add(by)})
+	default:
+		refuse(w, http.StatusNotFound, "no such path; see /docs")
+	}
+}
+
+func (s *stub) account() doc {
+	return doc{"id": "acc_1", "name": "demo", "createdAt": "2026-01-31T12:00:00Z", "balance": s.balance, "reserved": "0.84", "spent": "0.84"}
+}
+
+func image(slug, distribution, user, file string) doc {
+	return doc{
+		"id": "5f3f", "name": "64 bit", "distribution": distribution, "slug": slug, "username": user,
+		"downloadUrl": "https://images.example/" + file + ".qcow2", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z",
+	}
+}
+
+func (s *stub) offers(w http.ResponseWriter, body doc) {
+	if place, ok := body["datacenter"].(doc); ok && !slices.Contains(place["countries"].([]any), any("US")) {
+		answer(w, http.StatusOK, []doc{})
+		return
+	}
+	extra := []doc{{"type": "STORAGE", "metadata": doc{"type": "NVMe"}, "price": "0.002", "supply": 400, "units": "GiB", "perVmLimit": 200}}
+	answer(w, http.StatusOK, []doc{{
+		"configuration": doc{"slug": "cpu-2-ram-4gb-storage-25gb", "price": "0.84"},
+		"resources": []doc{
+			{"type": "VCPU", "metadata": doc{"manufacturer": "AMD", "brand": "EPYC", "architecture": "Zen", "generation": "4"}, "price": "0.4"},
+			{"type": "RAM", "metadata": doc{"type": "DDR", "generation": "5"}, "price": "0.24"},
+			{"type": "STORAGE", "metadata": doc{"type": "NVMe"}, "price": "0.1"},
+			{"type": "PUBLIC_IP", "metadata": doc{"version": "4"}, "price": "0.1"},
+		},
+		"datacenter": datacenter("US", "NYC"),
+		"servers": []doc{
+			{"availableBasicInstances": 3, "additionalResources": extra}, {"availableBasicInstances": 1, "additionalResources": extra},
+		},
+		"maxAdditionalSupply": extra,
+	}})
+}
+
+func (s *stub) deploy(w http.ResponseWriter, body doc) {
+	s.deployed = append(s.deployed, body)
+	id, _ := body["requestId"].(string)
+	if kept, ok := s.requests[id]; ok && id != "" {
+		answer(w, http.StatusOK, kept)
+		return
+	}
+	config := body["vmConfiguration"].(doc)
+	name := config["name"].(string)
+	switch {
+	case name == "nofit":
+		refuse(w, http.StatusUnprocessableEntity, "No suitable offer found")
+		return
+	case name == "poor":
+		refuse(w, http.StatusUnprocessableEntity, "the deposit is 1.68 USDC (two epochs at 0.84), the balance is 1 USDC; 0.68 USDC are missing")
+		return
+	}
+	var ports []doc
+	if list, ok := config["openPorts"].([]any); ok {
+		for _, p := range list {
+			ports = append(ports, p.(doc))
+		}
+	}
+	made := []doc{}
+	for range int(body["instances"].(float64)) {
+		v := s.addVM(name, "New", ports)
+		v["osImage"] = config["osImage"]
+		made = append(made, doc{"vmId": v["id"], "vmName": name})
+	}
+	s.requests[id] = made
+	answer(w, http.StatusOK, made)
+}
+
+func (s *stub) list(w http.ResponseWriter, r *http.Request) {
+	wanted := r.URL.Query().Get("status")
+	found := []doc{}
+	for _, v := range s.vms {
+		if wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string)) {
+			found = append(found, v)
+		}
+	}
+	answer(w, http.StatusOK, found)
+}
+
+func (s *stub) find(id string) int {
+	return slices.IndexFunc(s.vms, func(v doc) bool { return strings.EqualFold(v["id"].(string), id) })
+}
+
+func (s *stub) one(w http.ResponseWriter, r *http.Request, id string) {
+	i := s.find(id)
+	if i < 0 {
+		refuse(w, http.StatusNotFound, fmt.Sprintf("no VM with id %q", id))
+		return
+	}
+	v := s.vms[i]
+	if r.URL.Query().Get("wait") != "" {
+		advance(v)
+	}
+	answer(w, http.StatusOK, v)
+}
+
+// advance moves a VM that somebody waits for.
+func advance(v doc) {
+	name := v["vmName"].(string)
+	switch {
+	case v["status"] == "Active" || v["status"] == "Failed" || strings.HasPrefix(name, "never"):
+	case strings.HasPrefix(name, "bad"):
+		v["status"], v["reason"] = "Failed", "the image has a backing file"
+	case strings.HasPrefix(name, "slow") && v["status"] == "New":
+		v["status"] = "Launching"
+		v["timeline"] = append(v["timeline"].([]doc), doc{"at": "2026-01-31T12:00:20Z", "text": "booting"})
+	default:
+		activate(v)
+	}
+}
+
+func (s *stub) update(w http.ResponseWriter, body doc) {
+	for _, u := range body["updates"].([]any) {
+		change := u.(doc)
+		v := s.vms[s.find(change["id"].(string))]
+		if name, ok := change["vmName"]; ok {
+			v["vmName"] = name
+		}
+		if ports, ok := change["openPorts"]; ok {
+			v["ports"] = ports
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *stub) remove(w http.ResponseWriter, body doc) {
+	for _, id := range body["vmIds"].([]any) {
+		i := s.find(id.(string))
+		s.vms = slices.Delete(s.vms, i, i+1)
+	}
+	answer(w, http.StatusOK, doc{"removed_ids": body["vmIds"], "transactions": []doc{}})
+}
+
+func (s *stub) sshKeys(w http.ResponseWriter, r *http.Request, body doc) {
+	switch r.Method {
+	case http.MethodGet:
+		answer(w, http.StatusOK, slices.Concat([]doc{}, s.keys))
+	case http.MethodPost:
+		line := body["publicKey"].(string)
+		parts := append(strings.Fields(line), "", "")
+		k := doc{
+			"name": body["name"], "fingerprint": "SHA256:" + parts[1][len(parts[1])-6:], "algorithm": parts[0], "comment": parts[2],
+			"publicKey": line, "public_key": line, "active": true, "createdAt": "2026-01-31T12:00:00Z",
+		}
+		if k["name"] == "" {
+			k["name"] = nil
+		}
+		s.keys = append(s.keys, k)
+		answer(w, http.StatusCreated, k)
+	case http.MethodDelete:
+		s.keys = slices.DeleteFunc(s.keys, func(k doc) bool { return k["fingerprint"] == body["fingerprint"] })
+		answer(w, http.StatusOK, doc{})
+	}
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a client that went away needs no answer
+}
+
+func refuse(w http.ResponseWriter, status int, text string) { answer(w, status, doc{"error": text}) }

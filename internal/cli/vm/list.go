@@ -1,0 +1,68 @@
+package vm
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/cli/market"
+	"github.com/cpucloud/cpucloud/internal/cli/session"
+)
+
+func statuses() []string {
+	return []string{
+		client.StatusNew, client.StatusLaunching, client.StatusActive, client.StatusSmallBalance,
+		client.StatusInsufficientFunds, client.StatusTerminated, client.StatusStopped, client.StatusFailed,
+	}
+}
+
+func list(s *session.Session) *cobra.Command {
+	var o client.ListOptions
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List your virtual machines",
+		Example: session.Lines(
+			"cpucloud vm list",
+			"cpucloud vm list --status Active,SmallBalance",
+			"cpucloud vm list --datacenter us-nyc-1 -o yaml",
+			"cpucloud vm list -o json | jq -r '.[] | [.id, .publicIp] | @tsv'",
+		),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cloud, err := s.Cloud()
+			if err != nil {
+				return err
+			}
+			vms, err := cloud.VMs(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if len(vms) == 0 {
+				s.Notef("No VMs. Create one with `cpucloud vm create NAME`.")
+			}
+			return s.Print(vms, table(vms))
+		},
+	}
+	cmd.Flags().StringSliceVar(&o.Statuses, "status", nil, "only VMs of this status; any of several")
+	cmd.Flags().StringVar(&o.Datacenter, "datacenter", "", "only VMs in this datacenter, such as us-nyc-1")
+	session.CompleteFlag(cmd, "status", session.Words(statuses()...))
+	return cmd
+}
+
+func table(vms []client.VM) session.Table {
+	t := session.Table{Header: []string{"id", "name", "status", "address", "size", "datacenter", "price/epoch", "created"}}
+	for _, v := range vms {
+		t.Add(v.ID, v.Name, v.Status, cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt))
+	}
+	return t
+}
+
+func size(v client.VM) string {
+	return fmt.Sprintf("%d vCPU, %d GiB, %d GiB disk", v.Supply("VCPU"), v.Supply("RAM"), v.Supply("STORAGE"))
+}
+
+func when(t time.Time) string { return t.UTC().Format(time.DateTime) }

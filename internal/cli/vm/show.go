@@ -1,0 +1,92 @@
+package vm
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/cli/market"
+	"github.com/cpucloud/cpucloud/internal/cli/session"
+)
+
+func show(s *session.Session) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show NAME|ID",
+		Aliases:           []string{"get"},
+		Short:             "Show a virtual machine: what it is, what it costs, what happened to it",
+		Example:           session.Lines("cpucloud vm show web", "cpucloud vm show 0x1f9a", "cpucloud vm show web -o json | jq -r .publicIp"),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: only(names(s)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cloud, err := s.Cloud()
+			if err != nil {
+				return err
+			}
+			v, err := find(cmd.Context(), cloud, args[0])
+			if err != nil {
+				return err
+			}
+			if v, err = cloud.VM(cmd.Context(), v.ID); err != nil { // the list has no timeline
+				return err
+			}
+			return s.Print(v, details(v))
+		},
+	}
+}
+
+func details(v client.VM) session.Table {
+	var t session.Table
+	t.Add("id:", v.ID)
+	t.Add("name:", v.Name)
+	t.Add("status:", v.Status+" since "+when(v.StatusChangedAt))
+	if v.Reason != "" {
+		t.Add("reason:", v.Reason)
+	}
+	if v.Deadline != nil {
+		t.Add("given up at:", when(*v.Deadline))
+	}
+	t.Add("address:", cmp.Or(v.Address(), "-"))
+	t.Add("hostname:", cmp.Or(v.Hostname, "-"))
+	t.Add("ports:", portWords(v.Ports))
+	t.Add("size:", size(v))
+	t.Add("hardware:", hardware(v))
+	t.Add("image:", v.OSImage)
+	t.Add("datacenter:", market.PlaceOf(v.Datacenter))
+	t.Add("price:", v.PricePerEpoch+" USDC per epoch")
+	t.Add("spent:", v.TotalSpent+" USDC")
+	t.Add("reserved:", v.ReservedBalance+" USDC")
+	if v.NextBillingAt != nil {
+		t.Add("next charge:", when(*v.NextBillingAt))
+	}
+	t.Add("created:", when(v.CreatedAt))
+	if v.TerminatedAt != nil {
+		t.Add("ended:", when(*v.TerminatedAt))
+	}
+	for i, e := range v.Timeline {
+		label := ""
+		if i == 0 {
+			label = "timeline:"
+		}
+		t.Add(label, when(e.At)+"  "+e.Text)
+	}
+	return t
+}
+
+// hardware names the parts that a VM runs on.
+func hardware(v client.VM) string {
+	var parts []string
+	for _, r := range v.Resources {
+		var words []string
+		for _, k := range []string{"manufacturer", "brand", "architecture", "type", "generation"} {
+			if w, ok := r.Metadata[k].(string); ok && w != "" {
+				words = append(words, w)
+			}
+		}
+		if len(words) > 0 {
+			parts = append(parts, strings.Join(words, " "))
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), "-")
+}

@@ -1,0 +1,105 @@
+package vm
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/cli/session"
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// change is what the flags of update say.
+type change struct {
+	name             string
+	set, add, remove []string
+	closeAll         bool
+}
+
+func update(s *session.Session) *cobra.Command {
+	var c change
+	cmd := &cobra.Command{
+		Use:   "update NAME|ID",
+		Short: "Rename a virtual machine or change its open ports",
+		Long: "Rename a virtual machine or change its open ports. --port says all ports that shall be open;\n" +
+			"--add-port and --remove-port change what is open now. Connections that are established stay.",
+		Example: session.Lines(
+			"cpucloud vm update web --name www",
+			"cpucloud vm update web --add-port 443 --remove-port 80",
+			"cpucloud vm update web --port 22 --port 53/udp",
+			"cpucloud vm update web --close-all-ports",
+		),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: only(names(s)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("name") && c.name == "" {
+				return fault.New(fault.Invalid, "a VM's name can't be empty")
+			}
+			if c.name == "" && len(c.set)+len(c.add)+len(c.remove) == 0 && !c.closeAll {
+				return fault.New(fault.Malformed, "nothing to change: give a new name or ports")
+			}
+			cloud, err := s.Cloud()
+			if err != nil {
+				return err
+			}
+			v, err := find(cmd.Context(), cloud, args[0])
+			if err != nil {
+				return err
+			}
+			u := client.Update{ID: v.ID, Name: c.name}
+			if u.Ports, err = c.ports(v.Ports); err != nil {
+				return err
+			}
+			if err := cloud.UpdateVMs(cmd.Context(), u); err != nil {
+				return err
+			}
+			if u.Ports != nil && slices.Contains(v.Ports, sshPort) && !slices.Contains(u.Ports, sshPort) {
+				s.Notef("warning: 22/tcp is closed now; SSH can't connect until `cpucloud vm update %s --add-port 22`", v.ID)
+			}
+			if v, err = cloud.VM(cmd.Context(), v.ID); err != nil {
+				return err
+			}
+			return s.Print(v, details(v))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.name, "name", "", "new name")
+	f.StringSliceVarP(&c.set, "port", "p", nil, "port to be open, all others are closed; may be given several times")
+	f.StringSliceVar(&c.add, "add-port", nil, "port to open; may be given several times")
+	f.StringSliceVar(&c.remove, "remove-port", nil, "port to close; may be given several times")
+	f.BoolVar(&c.closeAll, "close-all-ports", false, "close every port, also 22/tcp")
+	for _, changing := range []string{"add-port", "remove-port"} {
+		cmd.MarkFlagsMutuallyExclusive("port", changing)
+		cmd.MarkFlagsMutuallyExclusive("close-all-ports", changing)
+	}
+	cmd.MarkFlagsMutuallyExclusive("port", "close-all-ports")
+	return cmd
+}
+
+// ports returns the set that shall be open, nil for no change.
+func (c change) ports(now []client.Port) ([]client.Port, error) {
+	switch {
+	case c.closeAll:
+		return []client.Port{}, nil
+	case len(c.set) > 0:
+		return parsePorts(c.set)
+	case len(c.add)+len(c.remove) == 0:
+		return nil, nil
+	}
+	add, err := parsePorts(c.add)
+	if err != nil {
+		return nil, err
+	}
+	remove, err := parsePorts(c.remove)
+	if err != nil {
+		return nil, err
+	}
+	ports := []client.Port{}
+	for _, p := range slices.Concat(now, add) {
+		if !slices.Contains(remove, p) && !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	return ports, nil
+}
