@@ -1,0 +1,272 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/image/guard"
+)
+
+// Config of a Cache. Zero values of the limits stand for the ones named.
+type Config struct {
+	Dir         string           // where images are kept; made if it isn't there
+	Guard       *guard.Guard     // decides which servers may be asked; nil: all on the public internet
+	Mirrors     []Mirror         // where else to fetch images from
+	QemuImg     string           // the program; "" looks for qemu-img in PATH
+	MaxDownload int64            // bytes of one download: 32 GiB
+	Quota       int64            // bytes of the disk that all images may take: 256 GiB
+	Timeout     time.Duration    // for one download: 2 h
+	StallBytes  int64            // a download has to bring more than this …: 32 KiB
+	StallAfter  time.Duration    // … in this time: 30 s
+	Log         *slog.Logger     // told of each new image; nil: nobody
+	Now         func() time.Time // the clock
+}
+
+func (c Config) withDefaults() Config {
+	def := func(p *int64, v int64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def(&c.MaxDownload, 32<<30)
+	def(&c.Quota, 256<<30)
+	def((*int64)(&c.Timeout), int64(2*time.Hour))
+	def(&c.StallBytes, 32<<10)
+	def((*int64)(&c.StallAfter), int64(30*time.Second))
+	if c.QemuImg == "" {
+		c.QemuImg = "qemu-img"
+	}
+	if c.Guard == nil {
+		c.Guard = guard.New(guard.Config{})
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Base is an image in the cache: a raw disk that overlays lie on. Its file is
+// never changed.
+type Base struct {
+	Path         string // absolute
+	Format       string // always "raw": the only format that QEMU finds nothing to follow in
+	VirtualBytes int64
+	Digest       string // SHA-256 of what was fetched, decompressed, in hex
+}
+
+// Cache keeps every image that was fetched, by its digest. One process at a
+// time uses a folder; its files may be read by others who know their names.
+type Cache struct {
+	cfg     Config
+	root    *os.Root
+	lock    *os.File
+	direct  *http.Client
+	mirrors []mirror
+	quota   quota
+	fetches sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	index   index
+	used    map[string]time.Time // digest → when Get last returned it
+	opened  time.Time
+	flights map[string]*flight
+	serial  int // of temporary files
+}
+
+const (
+	tempSuffix = ".part"
+	lockName   = "lock"
+)
+
+// New opens the cache in c.Dir and removes what a crash left half-made. It
+// returns a Conflict fault when another process uses the folder and an Invalid
+// one for a mirror that can't be.
+func New(c Config) (*Cache, error) {
+	c = c.withDefaults()
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("find image folder: %w", err)
+	}
+	c.Dir = dir
+	mirrors, err := newMirrors(c.Guard, c.Mirrors)
+	if err != nil {
+		return nil, err
+	}
+	// Hypervisors run as other users: they may open what they know the name
+	// of, but can't list what else is there.
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("make image folder: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open image folder: %w", err)
+	}
+	cache := &Cache{
+		cfg: c, root: root, direct: c.Guard.Client(), mirrors: mirrors, opened: c.Now(),
+		used: make(map[string]time.Time), flights: make(map[string]*flight),
+	}
+	cache.quota.most = c.Quota
+	if err := cache.open(); err != nil {
+		return nil, errors.Join(err, cache.release())
+	}
+	return cache, nil
+}
+
+// open locks the folder, cleans it and reads the index.
+func (c *Cache) open() error {
+	if err := c.root.Chmod(".", 0o711); err != nil {
+		return fmt.Errorf("open image folder: %w", err)
+	}
+	var err error
+	if c.lock, err = c.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return fmt.Errorf("lock image folder: %w", err)
+	}
+	if err := syscall.Flock(int(c.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fault.Newf(fault.Conflict, "the image folder %s is in use by another process", c.cfg.Dir)
+	}
+	if err := c.sweep(); err != nil {
+		return err
+	}
+	c.index, err = loadIndex(c.root)
+	if errors.Is(err, errIndex) {
+		// The images stay: disks of VMs lie on them. They are found again by
+		// their digests when they are fetched the next time.
+		c.cfg.Log.Warn("image index is damaged; images are fetched anew when they are needed", "path", c.cfg.Dir)
+		return nil
+	}
+	return err
+}
+
+// sweep removes temporary files and counts what the others take.
+func (c *Cache) sweep() error {
+	files, err := fs.ReadDir(c.root.FS(), ".")
+	if err != nil {
+		return fmt.Errorf("list image folder: %w", err)
+	}
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), tempSuffix) {
+			if err := c.root.Remove(f.Name()); err != nil {
+				return fmt.Errorf("clean image folder: %w", err)
+			}
+			continue
+		}
+		c.quota.used.Add(c.taken(f.Name()))
+	}
+	return nil
+}
+
+// taken returns how many bytes of the disk a file takes, which is less than
+// its size if it has holes.
+func (c *Cache) taken(name string) int64 {
+	info, err := c.root.Lstat(name)
+	if err != nil {
+		return 0
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
+}
+
+// Close ends all fetches, waits for them and lets another process use the
+// folder.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	for _, f := range c.flights {
+		f.cancel(errStopping)
+	}
+	c.mu.Unlock()
+	c.fetches.Wait()
+	return c.release()
+}
+
+func (c *Cache) release() error {
+	err := c.root.Close()
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
+	}
+	return err
+}
+
+// Get returns the image at address for a VM with a disk of diskBytes. It
+// fetches it unless that was ever done before; calls for the same address
+// share one fetch, which ends early only if all of them are cancelled. What
+// was fetched once is used as it was.
+//
+// progress may be nil; it must not block. Get returns an Invalid fault when no
+// VM can be made of what is there, or none with so small a disk; after any
+// other error, see Temporary, another attempt can succeed.
+func (c *Cache) Get(ctx context.Context, address string, diskBytes int64, progress func(Progress)) (Base, error) {
+	if err := CheckURL(address); err != nil {
+		return Base{}, err
+	}
+	if b, ok := c.lookup(address); ok {
+		return b, tooLarge(b.VirtualBytes, diskBytes)
+	}
+	b, err := c.share(ctx, address, waiter{disk: diskBytes, progress: progress})
+	if err != nil {
+		return Base{}, err
+	}
+	return b, tooLarge(b.VirtualBytes, diskBytes)
+}
+
+// lookup returns the image of address if it is in the cache.
+func (c *Cache) lookup(address string) (Base, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.index[keyOf(address)]
+	if !ok || !e.present(c.root) {
+		return Base{}, false
+	}
+	c.used[e.Digest] = c.cfg.Now()
+	return c.base(e), true
+}
+
+func (c *Cache) base(e entry) Base {
+	return Base{
+		Path: filepath.Join(c.cfg.Dir, nameOf(e.Digest)), Format: string(rawFormat),
+		VirtualBytes: e.VirtualBytes, Digest: e.Digest,
+	}
+}
+
+// touch notes that digest is wanted, before its file is.
+func (c *Cache) touch(digest string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used[digest] = c.cfg.Now()
+}
+
+// remember puts e, whose file is in place, into the index.
+func (c *Cache) remember(address string, e entry) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index[keyOf(address)] = e
+	return c.index.save(c.root)
+}
+
+// temp makes a temporary file.
+func (c *Cache) temp() (*file, error) {
+	c.mu.Lock()
+	c.serial++
+	name := fmt.Sprintf("fetch-%d%s", c.serial, tempSuffix)
+	c.mu.Unlock()
+	return create(c.root, name, &c.quota)
+}
+
+// Temporary reports whether another attempt can succeed where err was the
+// result: the network was down, the server busy, the disk full. What an
+// Invalid fault complains of stays as it is.
+func Temporary(err error) bool { return err != nil && !fault.Is(err, fault.Invalid) }

@@ -1,0 +1,143 @@
+package image
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// Step is a part of a fetch.
+type Step string
+
+// The steps, in their order. Unpack is left out for raw disks.
+const (
+	Download Step = "download" // bytes from the network
+	Unpack   Step = "unpack"   // bytes of the disk
+)
+
+// Progress of a fetch.
+type Progress struct {
+	Step  Step
+	Done  int64
+	Total int64 // 0 if it isn't known
+}
+
+// waiter is a call of Get that waits for a fetch.
+type waiter struct {
+	disk     int64
+	progress func(Progress)
+}
+
+// flight is a fetch that is under way, and who waits for it.
+type flight struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when base and err are set
+	base   Base
+	err    error
+
+	mu      sync.Mutex
+	waiters map[*waiter]struct{}
+}
+
+// What ends a fetch from within.
+var (
+	errStopping = fault.New(fault.Unavailable, "the server is stopping")
+	errSlow     = fault.New(fault.Unavailable, "fetching the image took too long")
+	errStalled  = fault.New(fault.Unavailable, "the image server sends too slowly")
+)
+
+// share waits for the fetch of address, which it starts if there is none.
+func (c *Cache) share(ctx context.Context, address string, w waiter) (Base, error) {
+	f, err := c.join(ctx, address, &w)
+	if err != nil {
+		return Base{}, err
+	}
+	select {
+	case <-f.done:
+		return f.base, f.err
+	case <-ctx.Done():
+		c.leave(address, f, &w)
+		return Base{}, ctx.Err()
+	}
+}
+
+func (c *Cache) join(ctx context.Context, address string, w *waiter) (*flight, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errStopping
+	}
+	if f, ok := c.flights[address]; ok {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.waiters[w] = struct{}{}
+		return f, nil
+	}
+	// The fetch belongs to all who wait for it, not to the first of them.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	f := &flight{cancel: cancel, done: make(chan struct{}), waiters: map[*waiter]struct{}{w: {}}}
+	c.flights[address] = f
+	c.fetches.Go(func() { c.fly(ctx, address, f) })
+	return f, nil
+}
+
+// fly runs one fetch.
+func (c *Cache) fly(ctx context.Context, address string, f *flight) {
+	defer f.cancel(nil)
+	ctx, done := context.WithTimeoutCause(ctx, c.cfg.Timeout, errSlow)
+	defer done()
+	b, ok := c.lookup(address) // somebody may have landed since this one's Get looked
+	var err error
+	if !ok {
+		b, err = c.fetch(ctx, address, f)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	f.base, f.err = b, err
+	c.mu.Lock()
+	if c.flights[address] == f {
+		delete(c.flights, address)
+	}
+	c.mu.Unlock()
+	close(f.done)
+}
+
+// leave ends the fetch if nobody waits for it any more.
+func (c *Cache) leave(address string, f *flight, w *waiter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.waiters, w)
+	if len(f.waiters) > 0 {
+		return
+	}
+	f.cancel(nil)
+	if c.flights[address] == f {
+		delete(c.flights, address)
+	}
+}
+
+// disk returns the largest disk that somebody waits with.
+func (f *flight) disk() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := int64(0)
+	for w := range f.waiters {
+		n = max(n, w.disk)
+	}
+	return n
+}
+
+// report tells all who wait.
+func (f *flight) report(p Progress) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for w := range f.waiters {
+		if w.progress != nil {
+			w.progress(p)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+const overlayTimeout = time.Minute
+
+// Overlay makes the disk of a VM: a qcow2 file at path, of exactly diskBytes,
+// in which every change to base is kept. A disk that is there already stays as
+// it is. Returns an Invalid fault when base doesn't fit, an Unavailable one
+// when qemu-img is missing.
+func (c *Cache) Overlay(ctx context.Context, base Base, path string, diskBytes int64) error {
+	if err := tooLarge(base.VirtualBytes, diskBytes); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(path) || !filepath.IsAbs(base.Path) {
+		return fault.Newf(fault.Internal, "disk paths have to be absolute: %q, %q", path, base.Path)
+	}
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("open disk folder: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is written through it
+	name := filepath.Base(path)
+	switch info, err := root.Lstat(name); {
+	case err == nil && info.Mode().IsRegular():
+		return nil
+	case err == nil:
+		return fault.Newf(fault.Internal, "disk %s is not a regular file", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("look for disk: %w", err)
+	}
+	return c.makeOverlay(ctx, root, name, base, diskBytes)
+}
+
+// makeOverlay writes the overlay under another name first, so that a crash
+// leaves no disk that looks finished.
+func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, base Base, diskBytes int64) error {
+	temp := name + tempSuffix
+	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove half-made disk: %w", err)
+	}
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("create disk: %w", err)
+	}
+	err = c.qemuImg(ctx, "create", "-q", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
+		filepath.Join(root.Name(), temp), strconv.FormatInt(diskBytes, 10))
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = root.Rename(temp, name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(temp))
+	}
+	return syncDir(root)
+}
+
+// qemuImg runs qemu-img with nothing of this process's environment.
+func (c *Cache) qemuImg(ctx context.Context, args ...string) error {
+	path, err := c.findQemuImg()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, overlayTimeout)
+	defer cancel()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil {
+		text := stderr.Bytes()
+		return fmt.Errorf("qemu-img %s: %w: %s", args[0], err, bytes.TrimSpace(text[:min(len(text), 1024)]))
+	}
+	return nil
+}
+
+// findQemuImg returns the program that makes overlays.
+func (c *Cache) findQemuImg() (string, error) {
+	path, err := exec.LookPath(c.cfg.QemuImg)
+	if err != nil {
+		return "", fault.New(fault.Unavailable, "qemu-img is missing on the server; install the package qemu-utils")
+	}
+	return path, nil
+}

@@ -1,0 +1,129 @@
+package image_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/image"
+)
+
+func TestOverlay(t *testing.T) {
+	t.Parallel()
+
+	s := serve(t, map[string]http.HandlerFunc{"/a.qcow2": body(qcow(t, disk(4*mib)))})
+	c := open(t, t.TempDir(), nil)
+	base, err := c.Get(t.Context(), s.URL+"/a.qcow2", gib, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "disk.qcow2")
+	if err := os.WriteFile(path+".part", []byte("half"), 0o600); err != nil { // a crash's
+		t.Fatal(err)
+	}
+	if err := c.Overlay(t.Context(), base, path, 64*mib); err != nil {
+		t.Fatal(err)
+	}
+	var info struct {
+		Format        string `json:"format"`
+		VirtualSize   int64  `json:"virtual-size"`
+		Backing       string `json:"backing-filename"`
+		BackingFormat string `json:"backing-filename-format"`
+	}
+	if err := json.Unmarshal([]byte(qemuImg(t, "info", "--output=json", "-f", "qcow2", path)), &info); err != nil {
+		t.Fatal(err)
+	}
+	if info.Format != "qcow2" || info.VirtualSize != 64*mib || info.Backing != base.Path || info.BackingFormat != "raw" {
+		t.Errorf("the overlay is %+v", info)
+	}
+	out := filepath.Join(dir, "flat")
+	qemuImg(t, "convert", "-f", "qcow2", "-O", "raw", path, out)
+	got, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got[:4*mib], disk(4*mib)) {
+		t.Error("the overlay doesn't show the base")
+	}
+	before, _ := os.ReadFile(path)
+	if err := c.Overlay(t.Context(), base, path, 128*mib); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+		t.Error("a disk that was there has changed")
+	}
+}
+
+func TestOverlayRefuses(t *testing.T) {
+	t.Parallel()
+
+	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(4 * mib))})
+	c := open(t, t.TempDir(), nil)
+	base, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := c.Overlay(t.Context(), base, filepath.Join(dir, "small"), mib); !fault.Is(err, fault.Invalid) {
+		t.Errorf("smaller than the base: got %v, want an Invalid fault", err)
+	}
+	if err := c.Overlay(t.Context(), base, "json:{}", gib); !fault.Is(err, fault.Internal) {
+		t.Errorf("a path that qemu-img would read as something else: got %v, want an Internal fault", err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Overlay(t.Context(), base, filepath.Join(dir, "link"), gib); err == nil {
+		t.Error("a symbolic link was taken for a disk")
+	}
+	gone := base
+	gone.Path = filepath.Join(dir, "gone")
+	if err := c.Overlay(t.Context(), gone, filepath.Join(dir, "new"), gib); err == nil {
+		t.Error("an overlay on nothing was made")
+	}
+	missing := open(t, t.TempDir(), func(cfg *image.Config) { cfg.QemuImg = "/nowhere/qemu-img" })
+	err = missing.Overlay(t.Context(), base, filepath.Join(dir, "new"), gib)
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "qemu-utils") {
+		t.Errorf("without qemu-img: got %v, want an Unavailable fault that names qemu-utils", err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("left over: %v", entries)
+	}
+}
+
+// What a guest writes into its disk is never taken for a disk format: the
+// base is raw by name, and the overlay's own header can't be reached.
+func TestGuestCannotPlantABackingFile(t *testing.T) {
+	t.Parallel()
+
+	s := serve(t, map[string]http.HandlerFunc{"/a.raw": body(disk(4 * mib))})
+	c := open(t, t.TempDir(), nil)
+	base, err := c.Get(t.Context(), s.URL+"/a.raw", gib, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path, evil := filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "evil")
+	if err := c.Overlay(t.Context(), base, path, 64*mib); err != nil {
+		t.Fatal(err)
+	}
+	qemuImg(t, "create", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", "-u", evil, "1M")
+	// The guest writes that image over the start of its disk.
+	qemuImg(t, "dd", "-f", "raw", "-O", "raw", "if="+evil, "of="+evil+".raw", "bs=64k")
+	qemuImg(t, "convert", "-n", "-f", "raw", "-O", "qcow2", evil+".raw", path)
+	out := filepath.Join(dir, "seen")
+	qemuImg(t, "convert", "-f", "qcow2", "-O", "raw", path, out)
+	got, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(got, []byte("QFI\xfb")) {
+		t.Errorf("the disk begins with %q, want the bytes that the guest wrote", got[:8])
+	}
+}
