@@ -1,9 +1,7 @@
 # CPU Cloud. Every target works from a fresh clone: it installs what it needs.
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBUILD := CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w'
 TOOLS   := build/tools
-IMAGE   := build/images/cpucloud-demo.qcow2
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
@@ -16,11 +14,11 @@ deps:
 	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
 
 deps-test: deps
-	@deploy/install-packages.sh deploy/packages-test
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || deploy/install-packages.sh deploy/packages-test
 
 build: ## build bin/cpucloud
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cpucloud ./cmd/cpucloud
+	$(GOBUILD) -o bin/cpucloud ./cmd/cpucloud
 
 image: deps ## build the small OS image into build/images
 	@deploy/image/demo/build.sh build/images
@@ -77,7 +75,7 @@ gauges: ## report sizes of files and functions, import depth, tests per line
 
 release: ## build bin/cpucloud-linux-amd64 and its checksum
 	@mkdir -p bin
-	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cpucloud-linux-amd64 ./cmd/cpucloud
+	GOOS=linux GOARCH=amd64 $(GOBUILD) -o bin/cpucloud-linux-amd64 ./cmd/cpucloud
 	cd bin && sha256sum cpucloud-linux-amd64 > cpucloud-linux-amd64.sha256
 
 clean: ## remove what was built

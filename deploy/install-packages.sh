@@ -3,7 +3,7 @@
 #
 #   deploy/install-packages.sh LIST...
 #
-# A list has one package a line, then why it is needed; # begins a comment.
+# A list has one package a line, then # and why it is needed.
 set -eu
 
 missing=''
@@ -12,7 +12,7 @@ for list in "$@"; do
 		case "$name" in '' | '#'*) continue ;; esac
 		if ! dpkg-query -W -f '${db:Status-Abbrev}' "$name" 2>/dev/null | grep -q '^i'; then
 			[ -n "$missing" ] || echo 'These packages are missing and will be installed:'
-			printf '  %-22s %s\n' "$name" "$why"
+			printf '  %-22s %s\n' "$name" "${why#\# }"
 			missing="$missing $name"
 		fi
 	done <"$list"

@@ -67,6 +67,8 @@ look_inside() { inside 'echo "\$ uname -a"; uname -a; echo "\$ hostname"; hostna
 
 address() { bin/cpucloud vm show "$vm" -o yaml | sed -n 's/^publicIp: *"\{0,1\}\([0-9.]*\).*/\1/p'; }
 
+open_port() { bin/cpucloud vm update "$vm" --add-port 8080 -o yaml | sed -n '/^ports:/,/^[a-oq-z]/p' | sed '$d'; }
+
 refuses() {
 	if curl -sS -m 5 -o /dev/null "$1" 2>"$data/curl"; then
 		echo "$1 answers although its port is closed"
@@ -78,7 +80,7 @@ refuses() {
 fetch_page() {
 	for _ in $(seq 50); do
 		if curl -fsS -m 5 "$1" >"$data/page" 2>/dev/null; then
-			sed 's/<[^>]*>//g; /^[[:space:]]*$/d' "$data/page"
+			sed -n '/<h1>/,$ { s/<d[dt]>/ /g; s/<[^>]*>//g; /[^[:space:]]/p }' "$data/page"
 			grep -q "$vm" "$data/page" || { echo "the page does not name $vm"; return 1; }
 			return 0
 		fi
@@ -105,7 +107,7 @@ step 'Deploy a VM and follow it' bin/cpucloud vm create "$vm" --image cpucloud-d
 step 'Log in by SSH' look_inside
 page="http://$(address):8080/"
 step 'Port 8080 is closed' refuses "$page"
-step 'Open port 8080' bin/cpucloud vm update "$vm" --add-port 8080
+step 'Open port 8080' open_port
 step 'Fetch the page that the VM serves' fetch_page "$page"
 step 'What happened, as the VM tells it' bin/cpucloud vm show "$vm"
 step 'The balance while it runs: two epochs reserved, one of them charged' balance

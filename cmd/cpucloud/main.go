@@ -1,0 +1,35 @@
+// Command cpucloud is a cloud in one binary: the control plane, the agent of a
+// provider's server, and the command line of customers, providers and operators.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/cli"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	io := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Now: time.Now, Rand: rand.Reader}
+	root := cli.New(io, upCommand(io), downCommand(io), serverCommand(io), agentCommand(io), networkHelperCommand())
+	return cli.Execute(ctx, root, io)
+}
+
+// version returns what was built: a tag, or a revision.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cpucloud/cpucloud/internal/cli"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/server"
+)
+
+// cloudFlags say how the control plane runs.
+type cloudFlags struct {
+	data      string
+	listen    string
+	publicURL string
+	database  string
+	images    string
+	clock     string
+	epoch     time.Duration
+	retention time.Duration
+	verbose   bool
+}
+
+func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
+	flags.StringVar(&c.data, "data", data, "data folder; made for you alone")
+	flags.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 chooses a free one")
+	flags.StringVar(&c.publicURL, "public-url", "", "how clients and agents reach it, if not by the address it listens on")
+	flags.StringVar(&c.database, "database", "", "postgres://… instead of SQLite in the data folder; CPUCLOUD_DATABASE keeps a password out of sight")
+	flags.StringVar(&c.images, "images", "", "folder of disk images to serve at /images/")
+	flags.DurationVar(&c.epoch, "epoch", 24*time.Hour, "billing period of a VM")
+	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
+	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what is of use when looking for a fault")
+}
+
+// start starts the control plane over an open data folder.
+func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog.Logger) (*server.Server, error) {
+	if c.clock != "real" && c.clock != "test" {
+		return nil, fault.Newf(fault.Invalid, "--clock is real or test, not %q", c.clock)
+	}
+	if c.epoch < time.Second || c.retention < 0 {
+		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --retention at least 0s")
+	}
+	database := c.database
+	if database == "" {
+		database = sys.Env("CPUCLOUD_DATABASE")
+	}
+	if database == "" {
+		database = f.file("cloud.db")
+	}
+	return server.Start(ctx, server.Config{
+		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
+		Epoch: c.epoch, Retention: c.retention, TestClock: c.clock == "test", Now: time.Now, Rand: rand.Reader, Log: log,
+	})
+}
+
+func (c *cloudFlags) logger(w io.Writer) *slog.Logger {
+	level := slog.LevelInfo
+	if c.verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// stopWithin is how long running requests may take once a process is told to stop.
+const stopWithin = 10 * time.Second
+
+// stop stops the control plane though ctx is done already.
+func stop(ctx context.Context, s *server.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	return s.Stop(ctx)
+}
+
+func serverCommand(sys cli.IO) *cobra.Command {
+	var flags cloudFlags
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the control plane alone; agents on other machines join it",
+		Long: `Run the control plane: HTTP API, marketplace, billing. It runs no VMs itself.
+
+It writes DIR/admin.env for the operator. Make a token for every server that is
+to join with ` + "`cpucloud admin token create`" + `, and start ` + "`cpucloud agent`" + ` there with it.`,
+		Example: `  cpucloud server --data /var/lib/cpucloud --listen 0.0.0.0:8080 --public-url https://cloud.example.org
+  CPUCLOUD_DATABASE=postgres://… cpucloud server --listen 0.0.0.0:8080`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			f, err := openFolder(flags.data)
+			if err != nil {
+				return err
+			}
+			defer f.Close() //nolint:errcheck // only a lock is let go
+			s, err := flags.start(ctx, f, sys, flags.logger(sys.Err))
+			if err != nil {
+				return err
+			}
+			err = writeAdmin(ctx, f, s)
+			if err == nil {
+				fmt.Fprintf(sys.Err, "The control plane answers at %s\nThe operator's variables are in %s\n", s.URL, f.file("admin.env"))
+				err = waitFor(ctx, s, nil)
+			}
+			return errors.Join(err, stop(ctx, s))
+		},
+	}
+	flags.register(cmd.Flags(), cli.DefaultData(sys.Env))
+	return cmd
+}
+
+// waitFor returns when ctx is done, or with the error of the part that ended
+// before: the listener, or the agent.
+func waitFor(ctx context.Context, s *server.Server, agent <-chan error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.Failed():
+		return fmt.Errorf("listener: %w", err)
+	case err := <-agent:
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("agent: %w", err)
+	}
+}

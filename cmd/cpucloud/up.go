@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cpucloud/cpucloud/internal/agent"
+	"github.com/cpucloud/cpucloud/internal/cli"
+	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/server"
+)
+
+// demoProvider is whose server `up` lists.
+const demoProvider = "demo-provider"
+
+// up is the command `cpucloud up`.
+type up struct {
+	sys     cli.IO
+	cloud   cloudFlags
+	host    hostFlags
+	listing listing
+}
+
+func upCommand(sys cli.IO) *cobra.Command {
+	u := &up{sys: sys}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a whole cloud on this machine: control plane, agent, marketplace",
+		Long: `Start a whole cloud on this machine and list the machine as its first server.
+
+It needs no other server and no flag. It writes DIR/demo.env with the address and
+the API key of a demo customer who holds 256 USDC, and DIR/admin.env for the
+operator. Ctrl-C stops it; VMs are left running and are found again by the next
+` + "`up`" + ` on the same folder. ` + "`cpucloud down`" + ` ends them.`,
+		Example: `  cpucloud up
+  cpucloud up --data ./cloud --images build/images
+  cpucloud up --epoch 60s --price-vcpu 0.1 --country DE --city BER`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
+	}
+	u.cloud.register(cmd.Flags(), cli.DefaultData(sys.Env))
+	u.host.register(cmd.Flags(), 4)
+	u.listing.register(cmd.Flags())
+	return cmd
+}
+
+func (u *up) run(ctx context.Context) error {
+	f, err := openFolder(u.cloud.data)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only a lock is let go
+	if u.cloud.images == "" {
+		if info, err := os.Stat(f.file("images")); err == nil && info.IsDir() {
+			u.cloud.images = f.file("images")
+		}
+	}
+	log := u.cloud.logger(u.sys.Err)
+	s, err := u.cloud.start(ctx, f, u.sys, log)
+	if err != nil {
+		return err
+	}
+	err = u.serve(ctx, f, s, log)
+	return errors.Join(err, stop(ctx, s))
+}
+
+// serve writes the variables, joins this machine and waits for the end.
+func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.Logger) error {
+	if err := writeAdmin(ctx, f, s); err != nil {
+		return err
+	}
+	if err := writeDemo(ctx, f, s); err != nil {
+		return err
+	}
+	h, err := openHost(f.path, u.host, []string{hostPort(s.URL)}, log)
+	if err != nil {
+		return err
+	}
+	inv, facts, err := h.inventory(ctx)
+	if err != nil {
+		return err
+	}
+	if err := u.join(ctx, s, agent.Enrollment{Dir: h.dir, URL: s.URL, Inventory: inv, Rand: rand.Reader}); err != nil {
+		return err
+	}
+	fmt.Fprintf(u.sys.Err, "VMs run by QEMU %s with %s: %s\n", facts.Version, facts.Accelerator, facts.Reason)
+	fmt.Fprintf(u.sys.Err, "This machine sells %s\n\n", inv.Total)
+	fmt.Fprintf(u.sys.Err, "Your cloud is up: %s\n\n  source %s\n  cpucloud offers\n\nCtrl-C stops it; VMs stay.\n", s.URL, f.file("demo.env"))
+	ended := make(chan error, 1)
+	running, stopAgent := context.WithCancel(ctx)
+	go func() { ended <- h.agent(s.URL, inv).Run(running) }()
+	err = waitFor(ctx, s, ended)
+	stopAgent()
+	if ctx.Err() != nil {
+		err = <-ended
+	}
+	return err
+}
+
+// join lists this machine, once; later starts only bring its prices up to date.
+func (u *up) join(ctx context.Context, s *server.Server, e agent.Enrollment) error {
+	prices, err := u.listing.prices()
+	if err != nil {
+		return err
+	}
+	err = s.Control.Reprice(ctx, control.System, demoProvider, prices)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if joined, err := agent.Enrolled(e.Dir); joined || err != nil {
+		return err
+	}
+	e.Token, err = s.Control.Invite(ctx, control.System, control.Invitation{
+		Provider: demoProvider, Datacenter: u.listing.datacenter, Prices: prices, Valid: time.Hour,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = agent.Enroll(ctx, e)
+	return err
+}
