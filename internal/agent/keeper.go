@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// keeper makes the server agree with the list.
+type keeper struct {
+	Config
+	folder *folder
+	book   *book
+	slots  chan struct{}      // bounds the machines that are started at once
+	busy   map[string]*worker // by VM; only run's goroutine touches it
+	pruned time.Time          // when images were last pruned
+}
+
+// worker is one task in work.
+type worker struct {
+	verb   Verb
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newKeeper(c Config, f *folder, b *book) *keeper {
+	return &keeper{Config: c, folder: f, book: b, slots: make(chan struct{}, c.Launches), busy: map[string]*worker{}}
+}
+
+// run looks, plans and acts until ctx is cancelled, and returns when the last
+// worker has stopped.
+func (k *keeper) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause := k.turn(ctx)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-k.book.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	for _, w := range k.busy {
+		w.cancel()
+		<-w.done
+	}
+}
+
+// turn does one round and returns how long the next may wait.
+func (k *keeper) turn(ctx context.Context) time.Duration {
+	for id, w := range k.busy {
+		select {
+		case <-w.done:
+			delete(k.busy, id)
+		default:
+		}
+	}
+	if err := k.look(ctx); err != nil {
+		if ctx.Err() == nil { // what is not seen is not known: nothing is planned on it
+			k.Log.ErrorContext(ctx, "server can't be seen", "error", err)
+		}
+		return k.LookEvery
+	}
+	now := k.Now()
+	if now.Sub(k.pruned) >= pruneEvery {
+		k.pruned = now
+		k.prune(ctx)
+	}
+	wanted, seen := k.book.state()
+	tasks := Plan(now, wanted, seen)
+	k.dispatch(ctx, tasks)
+	pause := k.LookEvery
+	for _, s := range seen {
+		if wait := s.NotBefore.Sub(now); wait > 0 {
+			pause = min(pause, wait)
+		}
+	}
+	return pause
+}
+
+func (k *keeper) look(ctx context.Context) error {
+	machines, err := k.Hypervisor.List(ctx)
+	if err != nil {
+		return err
+	}
+	links, err := k.Network.List(ctx)
+	if err != nil {
+		return err
+	}
+	k.book.look(ctx, machines, links, func(id string) bool {
+		w := k.busy[id]
+		return w != nil && w.verb != Watch // which changes nothing
+	})
+	return nil
+}
+
+// dispatch hands each task to a worker. A VM has one at a time: a worker that
+// does what is no longer asked for is told to stop, and its end brings the
+// next round.
+func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
+	asked := make(map[string]Verb, len(tasks))
+	for _, t := range tasks {
+		asked[t.ID] = t.Verb
+		k.book.update(ctx, t.ID, func(e *entry) {
+			if t.Verb == Quarantine && !e.quarantined {
+				k.Log.WarnContext(ctx, "vm that nobody asked for is left as it is", "vm_id", t.ID)
+			}
+			e.quarantined = t.Verb == Quarantine
+		})
+		if t.Verb != Quarantine && k.busy[t.ID] == nil {
+			k.start(ctx, t)
+		}
+	}
+	for id, w := range k.busy {
+		if v := asked[id]; w.verb == Watch && v != Watch || w.verb == Launch && (v == Remove || v == Quarantine) {
+			w.cancel()
+		}
+	}
+}
+
+func (k *keeper) start(ctx context.Context, t Task) {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &worker{verb: t.Verb, cancel: cancel, done: make(chan struct{})}
+	k.busy[t.ID] = w
+	go func() {
+		defer k.book.rouse()
+		defer close(w.done)
+		defer cancel()
+		err := k.do(ctx, t)
+		if ctx.Err() != nil {
+			return // stopped, which is neither success nor failure: the next round looks again
+		}
+		k.settle(ctx, t, err)
+	}()
+}
+
+func (k *keeper) do(ctx context.Context, t Task) error {
+	switch t.Verb {
+	case Launch:
+		return k.launch(ctx, t.Order)
+	case Connect:
+		return k.connect(ctx, t.Order)
+	case Watch:
+		return k.watch(ctx, t.Order)
+	case Remove:
+		return k.remove(ctx, t.Order)
+	case Quarantine:
+	}
+	return nil
+}
+
+// settle notes how a task ended. A first launch that can't work however often
+// it is tried makes the VM Broken; everything else is tried again, later and
+// later: a VM that ran once has a disk that is worth it.
+func (k *keeper) settle(ctx context.Context, t Task, err error) {
+	if err != nil {
+		k.Log.WarnContext(ctx, "vm task failed", "vm_id", t.ID, "verb", t.Verb, "error", err)
+	}
+	if t.Verb == Watch {
+		return
+	}
+	k.book.update(ctx, t.ID, func(e *entry) {
+		e.settle(t.Order.Generation, k.Now())
+		switch {
+		case err == nil:
+			e.Reason = ""
+		case t.Verb == Launch && e.Started.IsZero() && fault.Is(err, fault.Invalid):
+			e.Broken, e.Reason = true, clip(fault.Message(err))
+			e.tell("broken", k.Now(), "the VM can't be started: "+e.Reason)
+		default:
+			e.Reason = clip(excuse(err))
+		}
+	})
+}
+
+// excuse says to a customer what a VM waits for.
+func excuse(err error) string {
+	if fault.Is(err, fault.Internal) {
+		return "a problem on the server, whose provider can see it; it is tried again"
+	}
+	return fault.Message(err) + "; it is tried again"
+}
+
+func clip(s string) string {
+	const most = 500
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

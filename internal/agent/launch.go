@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/image"
+	"github.com/cpucloud/cpucloud/internal/image/seed"
+	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// Disks makes the disks of VMs; *image.Cache does.
+type Disks interface {
+	// Get returns the image at address for a disk of diskBytes, and tells how
+	// far it is. Returns an Invalid fault when no VM can be made of it.
+	Get(ctx context.Context, address string, diskBytes int64, progress func(image.Progress)) (image.Base, error)
+	// Overlay makes a disk of diskBytes on base at path, whole or not at all.
+	// A disk that is there already stays as it is.
+	Overlay(ctx context.Context, base image.Base, path string, diskBytes int64) error
+	// Prune removes images that are not in use and were not asked for within
+	// age, and returns how many bytes that freed.
+	Prune(age time.Duration, inUse func(digest string) bool) (int64, error)
+}
+
+var _ Disks = (*image.Cache)(nil)
+
+// launch makes what a VM lacks, in order, and starts its machine. Every step
+// looks first whether it was done before, so a launch may be cut anywhere and
+// begun again.
+func (k *keeper) launch(ctx context.Context, o vm.Order) error {
+	if err := k.folder.makeVM(o.ID); err != nil {
+		return err
+	}
+	k.book.update(ctx, o.ID, func(e *entry) { e.files = true })
+	base, err := k.base(ctx, o)
+	if err != nil {
+		return err
+	}
+	select { // taken only now: a slow download must not hold up others
+	case k.slots <- struct{}{}:
+		defer func() { <-k.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := k.disk(ctx, o, base); err != nil {
+		return err
+	}
+	link := linkOf(o)
+	if err := k.seed(o, link); err != nil {
+		return err
+	}
+	if err := k.Network.Ensure(ctx, link); err != nil {
+		return fmt.Errorf("make link: %w", err)
+	}
+	k.book.update(ctx, o.ID, func(e *entry) { e.link = &link })
+	k.book.tell(ctx, o.ID, "network", fmt.Sprintf("address %s is ready, open ports: %s", o.Address, portList(o.Ports)))
+	return k.machine(ctx, o, base, link)
+}
+
+// base returns what the VM's disk lies on. It is written down before a disk is
+// made, and never asked of the web again: what is at the URL may have changed.
+func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
+	var base image.Base
+	if kept, err := k.folder.read(baseName(o.ID), &base); kept || err != nil {
+		return base, err
+	}
+	made, err := k.folder.exists(diskName(o.ID))
+	if err != nil {
+		return base, fmt.Errorf("look for disk: %w", err)
+	}
+	if made {
+		return base, errors.New("there is a disk, but the record of its base is lost")
+	}
+	k.book.tell(ctx, o.ID, "image", "fetching the image")
+	base, err = k.Disks.Get(ctx, o.Image, o.StorageGiB<<30, k.progress(ctx, o.ID))
+	if err != nil {
+		return base, fmt.Errorf("fetch image: %w", err)
+	}
+	k.book.tell(ctx, o.ID, "image", "image fetched and checked")
+	return base, k.folder.write(baseName(o.ID), base, true)
+}
+
+// progress returns a function that tells the story of a download, once a
+// second at most.
+func (k *keeper) progress(ctx context.Context, id string) func(image.Progress) {
+	var told time.Time
+	return func(p image.Progress) {
+		now := k.Now()
+		if now.Sub(told) < time.Second || ctx.Err() != nil {
+			return
+		}
+		told = now
+		verb := "fetched"
+		if p.Step == image.Unpack {
+			verb = "unpacked"
+		}
+		text := fmt.Sprintf("%s %d MiB", verb, p.Done>>20)
+		if p.Total > 0 {
+			text = fmt.Sprintf("%s %d of %d MiB (%d %%)", verb, p.Done>>20, p.Total>>20, p.Done*100/p.Total)
+		}
+		k.book.tell(ctx, id, "image", text)
+	}
+}
+
+// disk makes the VM's disk unless there is one: it is never made twice.
+func (k *keeper) disk(ctx context.Context, o vm.Order, base image.Base) error {
+	if made, err := k.folder.exists(diskName(o.ID)); made || err != nil {
+		return err
+	}
+	if err := k.Disks.Overlay(ctx, base, k.folder.vmPath(o.ID, diskFile), o.StorageGiB<<30); err != nil {
+		return fmt.Errorf("make disk: %w", err)
+	}
+	k.book.tell(ctx, o.ID, "disk", fmt.Sprintf("disk of %d GiB made", o.StorageGiB))
+	return nil
+}
+
+// seed writes the disk that the VM reads at boot. It is written anew before
+// each start, because the network may have changed under a VM that was down.
+func (k *keeper) seed(o vm.Order, link network.Link) error {
+	g := k.Network.Guest(link)
+	err := seed.WriteFile(k.folder.vmPath(o.ID, seedFile), seed.Seed{
+		InstanceID: o.ID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, At: k.Now(),
+		Network: seed.Network{DHCP: g.DHCP, MAC: link.MAC, Address: g.Address, Gateway: g.Gateway, DNS: g.DNS},
+	})
+	if err != nil {
+		return fmt.Errorf("write seed: %w", err)
+	}
+	return nil
+}
+
+// machine starts the VM's machine.
+func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link network.Link) error {
+	plug, err := k.Network.Plug(ctx, o.ID)
+	if err != nil {
+		return fmt.Errorf("plug in: %w", err)
+	}
+	// Before the start: a machine must never be taken as ready for what the
+	// one before it had answered.
+	again := false
+	k.book.update(ctx, o.ID, func(e *entry) { again, e.Ready = !e.Started.IsZero(), false })
+	err = k.Hypervisor.Ensure(ctx, hypervisor.Machine{
+		ID: o.ID, VCPU: int(o.VCPU), RAMGiB: int(o.RAMGiB),
+		Disks: []hypervisor.Disk{
+			{
+				Path: k.folder.vmPath(o.ID, diskFile), Format: hypervisor.QCOW2,
+				Backing: &hypervisor.Disk{Path: base.Path, Format: hypervisor.Format(base.Format), ReadOnly: true},
+			},
+			{Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true},
+		},
+		NIC: hypervisor.NIC{MAC: link.MAC, Kind: hypervisor.PlugKind(plug.Kind), File: plug.File},
+	})
+	if err != nil {
+		return fmt.Errorf("start machine: %w", err)
+	}
+	k.book.update(ctx, o.ID, func(e *entry) {
+		now := k.Now()
+		e.machine, e.Started, e.Generation = hypervisor.Running, now, o.Generation
+		if !again {
+			e.tell("machine", now, fmt.Sprintf("machine started with %d vCPU and %d GiB of memory", o.VCPU, o.RAMGiB))
+			return
+		}
+		e.Restarts++
+		e.tell("restart", now, fmt.Sprintf("the machine had stopped and was started again (%d times by now)", e.Restarts))
+	})
+	return nil
+}
+
+// connect makes the network agree with o; the machine is left alone.
+func (k *keeper) connect(ctx context.Context, o vm.Order) error {
+	link := linkOf(o)
+	if err := k.Network.Ensure(ctx, link); err != nil {
+		return fmt.Errorf("change link: %w", err)
+	}
+	k.book.update(ctx, o.ID, func(e *entry) {
+		e.link, e.Generation = &link, o.Generation
+		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), "ports now open: "+portList(o.Ports))
+	})
+	return nil
+}
+
+// remove ends a VM: its machine, its link, its disk, in this order, because a
+// disk may not go while something writes to it.
+func (k *keeper) remove(ctx context.Context, o vm.Order) error {
+	if err := k.Hypervisor.Destroy(ctx, o.ID); err != nil {
+		return fmt.Errorf("end machine: %w", err)
+	}
+	if err := k.Network.Destroy(ctx, o.ID); err != nil {
+		return fmt.Errorf("remove link: %w", err)
+	}
+	if err := k.folder.removeVM(o.ID); err != nil {
+		return err
+	}
+	k.book.update(ctx, o.ID, func(e *entry) {
+		steps := e.Steps
+		*e = entry{record: record{Generation: o.Generation, Steps: steps}}
+		e.tell("removed", k.Now(), "the machine is ended and its disk is purged")
+	})
+	return nil
+}

@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// Verb is what there is to do about one VM.
+type Verb string
+
+// The verbs.
+const (
+	Launch     Verb = "launch"     // make what is missing and start the machine
+	Connect    Verb = "connect"    // make the network agree; the machine is left alone
+	Watch      Verb = "watch"      // wait until the running machine answers
+	Remove     Verb = "remove"     // end the machine, purge its disk
+	Quarantine Verb = "quarantine" // leave it as it is, and tell
+)
+
+// Task is one verb for one VM, with the order that it follows.
+type Task struct {
+	Verb  Verb
+	ID    string
+	Order vm.Order // empty for Quarantine
+}
+
+// Sight is what is seen of one VM on this server.
+type Sight struct {
+	ID         string
+	Files      bool             // it has a folder, and so maybe a disk
+	Link       *network.Link    // nil when the network knows none
+	Machine    hypervisor.State // "" when the hypervisor knows none
+	Generation int64            // of the newest order fulfilled
+	Started    bool             // its machine was started at some time
+	Ready      bool             // its machine has answered since it was started
+	Broken     bool             // trying again will not help
+	Tried      int64            // the generation that NotBefore is about
+	NotBefore  time.Time        // when the next try is due
+}
+
+// Exists reports whether anything of the VM is on the server.
+func (s Sight) Exists() bool { return s.Files || s.Link != nil || s.Machine != "" }
+
+// Plan compares what is wanted with what is seen and returns what there is to
+// do at now, at most one task for each VM. A VM that nobody asked for is kept,
+// not ended: the list may come from a restored database, and only an order to
+// remove this very VM may cost a disk.
+func Plan(now time.Time, wanted []vm.Order, seen []Sight) []Task {
+	sights := make(map[string]Sight, len(seen))
+	for _, s := range seen {
+		sights[s.ID] = s
+	}
+	var tasks []Task
+	for _, o := range wanted {
+		if v := next(now, o, sights[o.ID]); v != "" {
+			tasks = append(tasks, Task{Verb: v, ID: o.ID, Order: o})
+		}
+		delete(sights, o.ID)
+	}
+	for _, s := range seen {
+		if _, unknown := sights[s.ID]; unknown && s.Exists() {
+			tasks = append(tasks, Task{Verb: Quarantine, ID: s.ID})
+		}
+	}
+	return tasks
+}
+
+// next returns what order o asks for in sight of s, "" for nothing.
+func next(now time.Time, o vm.Order, s Sight) Verb {
+	// A wait that is longer than any comes of a clock that was set back.
+	wait := s.NotBefore.Sub(now)
+	due := s.Tried != o.Generation || wait <= 0 || wait > lastRetry
+	running := s.Machine == hypervisor.Running
+	switch o.Goal {
+	case vm.Remove:
+		if due && (s.Exists() || s.Generation != o.Generation) {
+			return Remove
+		}
+	case vm.Run:
+		switch {
+		case running && due && (s.Generation != o.Generation || !agrees(s.Link, o)):
+			return Connect
+		case running && !s.Ready:
+			return Watch
+		case !running && !s.Broken && due:
+			return Launch
+		}
+	}
+	return ""
+}
+
+// agrees reports whether l has the address and the open ports of o.
+func agrees(l *network.Link, o vm.Order) bool {
+	if l == nil || l.Address != o.Address {
+		return false
+	}
+	return slices.Equal(l.Sorted().Ports, linkOf(o).Sorted().Ports)
+}
+
+// phase returns how far the VM of order o has come.
+func phase(o vm.Order, s Sight) vm.Phase {
+	running := s.Machine == hypervisor.Running
+	switch {
+	case o.Goal == vm.Remove && !s.Exists():
+		return vm.Absent
+	case running && s.Ready:
+		return vm.Ready
+	case running:
+		return vm.Booting
+	case s.Broken:
+		return vm.Broken
+	case s.Started:
+		return vm.Booting // it stopped and is about to be started again
+	}
+	return vm.Preparing
+}

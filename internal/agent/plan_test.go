@@ -1,0 +1,245 @@
+package agent_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/cpucloud/cpucloud/internal/agent"
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func address(n int) netip.Addr { return netip.AddrFrom4([4]byte{127, 77, 0, byte(n)}) }
+
+func order(id string, generation int64, ports ...vm.Port) vm.Order {
+	return vm.Order{
+		ID: id, Generation: generation, Goal: vm.Run, Address: address(1),
+		Spec: vm.Spec{Hostname: "h", Image: "https://images.test/a.qcow2", Ports: ports, VCPU: 2, RAMGiB: 4, StorageGiB: 25},
+	}
+}
+
+func link(o vm.Order) *network.Link {
+	l := network.Link{ID: o.ID, Address: o.Address}
+	for _, p := range slices.Backward(o.Ports) {
+		l.Ports = append(l.Ports, network.Port{Number: p.Number, Protocol: string(p.Protocol)})
+	}
+	return &l
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	ssh, web := vm.Port{Number: 22, Protocol: vm.TCP}, vm.Port{Number: 80, Protocol: vm.TCP}
+	run := order("a", 2, ssh, web)
+	gone := run
+	gone.Goal = vm.Remove
+	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true}
+	with := func(change func(*agent.Sight)) []agent.Sight { s := well; change(&s); return []agent.Sight{s} }
+	for name, tt := range map[string]struct {
+		wanted []vm.Order
+		seen   []agent.Sight
+		want   agent.Verb
+	}{
+		"new":                   {[]vm.Order{run}, nil, agent.Launch},
+		"all is well":           {[]vm.Order{run}, []agent.Sight{well}, ""},
+		"not answering yet":     {[]vm.Order{run}, with(func(s *agent.Sight) { s.Ready = false }), agent.Watch},
+		"other ports":           {[]vm.Order{order("a", 3, ssh)}, []agent.Sight{well}, agent.Connect},
+		"link drifted":          {[]vm.Order{run}, with(func(s *agent.Sight) { s.Link = link(order("a", 2, ssh)) }), agent.Connect},
+		"link lost":             {[]vm.Order{run}, with(func(s *agent.Sight) { s.Link = nil }), agent.Connect},
+		"record lost":           {[]vm.Order{run}, with(func(s *agent.Sight) { s.Generation = 0 }), agent.Connect},
+		"exited":                {[]vm.Order{run}, with(func(s *agent.Sight) { s.Machine = hypervisor.Exited }), agent.Launch},
+		"unknown to hypervisor": {[]vm.Order{run}, with(func(s *agent.Sight) { s.Machine = "" }), agent.Launch},
+		"exited, too early": {[]vm.Order{run}, with(func(s *agent.Sight) {
+			s.Machine, s.Tried, s.NotBefore = hypervisor.Exited, 2, noon.Add(1)
+		}), ""},
+		"exited, due": {[]vm.Order{run}, with(func(s *agent.Sight) {
+			s.Machine, s.Tried, s.NotBefore = hypervisor.Exited, 2, noon
+		}), agent.Launch},
+		"early, but a newer order": {[]vm.Order{run}, with(func(s *agent.Sight) {
+			s.Machine, s.Tried, s.NotBefore = hypervisor.Exited, 1, noon.Add(time.Minute)
+		}), agent.Launch},
+		"clock set back": {[]vm.Order{run}, with(func(s *agent.Sight) {
+			s.Machine, s.Tried, s.NotBefore = hypervisor.Exited, 2, noon.Add(time.Hour)
+		}), agent.Launch},
+		"broken":               {[]vm.Order{run}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, ""},
+		"broken, removed":      {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, agent.Remove},
+		"removed":              {[]vm.Order{gone}, []agent.Sight{well}, agent.Remove},
+		"removed, files left":  {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Generation: 2}}, agent.Remove},
+		"removed, never seen":  {[]vm.Order{gone}, nil, agent.Remove},
+		"removed, and gone":    {[]vm.Order{gone}, []agent.Sight{{ID: "a", Generation: 2}}, ""},
+		"not in the list":      {nil, []agent.Sight{well}, agent.Quarantine},
+		"machine of nobody":    {nil, []agent.Sight{{ID: "a", Machine: hypervisor.Exited}}, agent.Quarantine},
+		"link of nobody":       {nil, []agent.Sight{{ID: "a", Link: link(run)}}, agent.Quarantine},
+		"nothing of it left":   {nil, []agent.Sight{{ID: "a", Generation: 2}}, ""},
+		"goal of a newer time": {[]vm.Order{{ID: "a", Generation: 3, Goal: "sleep"}}, []agent.Sight{well}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got agent.Verb
+			if tasks := agent.Plan(noon, tt.wanted, tt.seen); len(tasks) > 0 {
+				got = tasks[0].Verb
+			}
+			if got != tt.want {
+				t.Errorf("Plan = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// host is a server as simple as it can be: what each verb does to it, step by
+// step, so that a crash can come after any of them.
+type host map[string]agent.Sight
+
+func (h host) do(task agent.Task, steps int) {
+	o, s := task.Order, h[task.ID]
+	s.ID = task.ID
+	var does []func()
+	switch task.Verb {
+	case agent.Launch:
+		does = []func(){
+			func() { s.Files = true }, func() { s.Link = link(o) }, func() { s.Ready = false },
+			func() { s.Machine = hypervisor.Running }, func() { s.Started, s.Generation = true, o.Generation },
+		}
+	case agent.Connect:
+		does = []func(){func() { s.Link = link(o) }, func() { s.Generation = o.Generation }}
+	case agent.Watch:
+		does = []func(){func() { s.Ready = true }}
+	case agent.Remove:
+		does = []func(){
+			func() { s.Machine = "" }, func() { s.Link = nil }, func() { s.Files = false },
+			func() { s = agent.Sight{ID: s.ID, Generation: o.Generation} },
+		}
+	case agent.Quarantine:
+	}
+	for _, f := range does[:min(steps, len(does))] {
+		f()
+	}
+	h[task.ID] = s
+}
+
+func (h host) sights() []agent.Sight {
+	var all []agent.Sight
+	for _, s := range h {
+		all = append(all, s)
+	}
+	return all
+}
+
+func drawHost(t *rapid.T) host {
+	h := host{}
+	for n := range 6 {
+		s := agent.Sight{
+			ID: fmt.Sprint("vm-", n), Files: rapid.Bool().Draw(t, "files"),
+			Machine:    rapid.SampledFrom([]hypervisor.State{"", hypervisor.Running, hypervisor.Exited}).Draw(t, "machine"),
+			Generation: rapid.Int64Range(0, 3).Draw(t, "reached"), Ready: rapid.Bool().Draw(t, "ready"),
+			Tried: rapid.Int64Range(0, 3).Draw(t, "tried"), NotBefore: noon.Add(time.Duration(rapid.IntRange(-1, 1).Draw(t, "wait"))),
+		}
+		if rapid.Bool().Draw(t, "linked") {
+			s.Link = link(drawOrder(t, s.ID))
+		}
+		if rapid.Bool().Draw(t, "there") {
+			h[s.ID] = s
+		}
+	}
+	return h
+}
+
+func drawOrder(t *rapid.T, id string) vm.Order {
+	o := order(id, rapid.Int64Range(1, 3).Draw(t, "generation"))
+	o.Goal = rapid.SampledFrom([]vm.Goal{vm.Run, vm.Run, vm.Remove}).Draw(t, "goal")
+	for _, n := range []uint16{22, 80, 443} {
+		if rapid.Bool().Draw(t, "port") {
+			o.Ports = append(o.Ports, vm.Port{Number: n, Protocol: vm.TCP})
+		}
+	}
+	return o
+}
+
+func drawOrders(t *rapid.T) []vm.Order {
+	var all []vm.Order
+	for n := range 6 {
+		if rapid.Bool().Draw(t, "ordered") {
+			all = append(all, drawOrder(t, fmt.Sprint("vm-", n)))
+		}
+	}
+	return all
+}
+
+// Whatever is wanted and seen: only a VM with an order to remove is removed,
+// one that nobody asked for is only ever quarantined, a running machine is
+// never launched, and no VM has two tasks.
+func TestPlanNeverDestroysUnasked(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		wanted, h := drawOrders(t), drawHost(t)
+		orders := map[string]vm.Order{}
+		for _, o := range wanted {
+			orders[o.ID] = o
+		}
+		tasks := map[string]bool{}
+		for _, task := range agent.Plan(noon, wanted, h.sights()) {
+			o, asked := orders[task.ID]
+			switch {
+			case tasks[task.ID]:
+				t.Errorf("%s has two tasks", task.ID)
+			case !asked && task.Verb != agent.Quarantine:
+				t.Errorf("%s that nobody asked for: %s", task.ID, task.Verb)
+			case asked && (task.Verb == agent.Remove) != (o.Goal == vm.Remove):
+				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
+			case task.Verb == agent.Launch && h[task.ID].Machine == hypervisor.Running:
+				t.Errorf("%s runs and is launched", task.ID)
+			}
+			tasks[task.ID] = true
+		}
+	})
+}
+
+// Whatever the start, and however often the agent crashes in the middle of its
+// tasks, planning and acting ends where the orders are fulfilled and nothing
+// is left to do; what nobody asked for is as it was.
+func TestPlanConverges(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		wanted, h := drawOrders(t), drawHost(t)
+		before := maps.Clone(h)
+		now := noon.Add(time.Hour)
+		for range rapid.IntRange(0, 10).Draw(t, "crashes") {
+			for _, task := range agent.Plan(now, wanted, h.sights()) {
+				h.do(task, rapid.IntRange(0, 5).Draw(t, "steps"))
+			}
+		}
+		for range 4 {
+			for _, task := range agent.Plan(now, wanted, h.sights()) {
+				h.do(task, 10)
+			}
+		}
+		for _, o := range wanted {
+			s := h[o.ID]
+			delete(before, o.ID)
+			if o.Goal == vm.Remove && (s.Exists() || s.Generation != o.Generation) {
+				t.Errorf("%s is ordered gone, is %+v", o.ID, s)
+			}
+			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || s.Generation != o.Generation || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
+				t.Errorf("%s is ordered to run, is %+v", o.ID, s)
+			}
+		}
+		for id, s := range before {
+			if fmt.Sprint(s) != fmt.Sprint(h[id]) {
+				t.Errorf("%s, which nobody asked for, was %+v, is %+v", id, s, h[id])
+			}
+		}
+		for _, task := range agent.Plan(now, wanted, h.sights()) {
+			if task.Verb != agent.Quarantine {
+				t.Errorf("still to do: %s %s", task.Verb, task.ID)
+			}
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// record is what the agent keeps of one VM besides its disk. All of it but the
+// story can be found out again, so that losing it costs time and nothing else.
+type record struct {
+	Generation int64     `json:"generation"`
+	Started    time.Time `json:"started,omitzero"` // when the machine was last started
+	Restarts   int       `json:"restarts,omitempty"`
+	Ready      bool      `json:"ready"`
+	Broken     bool      `json:"broken"`
+	Reason     string    `json:"reason,omitempty"`
+	Tried      int64     `json:"tried"`
+	Attempt    int       `json:"attempt"`
+	NotBefore  time.Time `json:"not_before,omitzero"`
+	Steps      []vm.Step `json:"steps"`
+}
+
+const (
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+	calm       = 10 * time.Minute // without a try makes the next one a first one
+)
+
+// settle notes the end of a try for a generation: the next may follow only
+// after a delay that doubles from try to try. A success waits as well, or a
+// guest that crashes at once would be started without a pause.
+func (r *record) settle(generation int64, now time.Time) {
+	if r.Tried != generation || now.Sub(r.NotBefore) > calm {
+		r.Attempt = 0
+	}
+	delay := lastRetry
+	if r.Attempt < 9 { // 2⁹ s are more than the last delay
+		delay = min(firstRetry<<r.Attempt, lastRetry)
+	}
+	r.Tried, r.NotBefore = generation, now.Add(delay)
+	r.Attempt++
+}
+
+// tell adds a step to the story, or tells the one with this key anew.
+func (r *record) tell(key string, at time.Time, text string) {
+	step := vm.Step{Key: key, At: at.UTC(), Text: text}
+	if i := slices.IndexFunc(r.Steps, func(s vm.Step) bool { return s.Key == key }); i >= 0 {
+		r.Steps[i] = step
+		return
+	}
+	r.Steps = append(r.Steps, step)
+	if len(r.Steps) > vm.MaxSteps {
+		r.Steps = slices.Delete(r.Steps, 0, len(r.Steps)-vm.MaxSteps)
+	}
+}
+
+// entry is a VM as the agent knows it: what it keeps and what it last saw.
+type entry struct {
+	record
+	files       bool
+	link        *network.Link
+	machine     hypervisor.State
+	quarantined bool
+}
+
+func (e *entry) sight(id string) Sight {
+	return Sight{
+		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
+		Started: !e.Started.IsZero(), Ready: e.Ready, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
+	}
+}
+
+// sighting returns what is reported of the VM; o is nil when nobody asked for it.
+func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
+	s := vm.Sighting{ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps)}
+	if o == nil {
+		return s
+	}
+	s.Phase = phase(*o, e.sight(id))
+	if s.Phase == vm.Booting && e.machine != hypervisor.Running && s.Reason == "" {
+		s.Reason = "the machine stopped and will be started again"
+	}
+	return s
+}
+
+func recordName(id string) string { return filepath.Join(vmsDir, id, recordFile) }
+
+func baseName(id string) string { return filepath.Join(vmsDir, id, baseFile) }
+
+func diskName(id string) string { return filepath.Join(vmsDir, id, diskFile) }

@@ -1,0 +1,90 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+
+	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// decode reads the one JSON value in body. Unknown members are refused: a
+// newer agent meets an older control plane with an error, not with silence.
+func decode(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fault.New(fault.Malformed, "the request is not a message of this protocol")
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fault.New(fault.Malformed, "something follows the message")
+	}
+	return nil
+}
+
+// checkReport keeps garbage of a broken or hostile agent out of the control
+// plane: it bounds every part and knows every word.
+func checkReport(r vm.Report) error {
+	if err := checkInventory(r.Inventory); err != nil {
+		return err
+	}
+	if len(r.VMs) > maxVMs {
+		return fault.Newf(fault.Invalid, "a report tells of at most %d VMs", maxVMs)
+	}
+	seen := make(map[string]bool, len(r.VMs))
+	for _, s := range r.VMs {
+		if err := checkSighting(s); err != nil {
+			return err
+		}
+		if seen[s.ID] {
+			return fault.Newf(fault.Invalid, "VM %s is reported twice", s.ID)
+		}
+		seen[s.ID] = true
+	}
+	return nil
+}
+
+func checkSighting(s vm.Sighting) error {
+	switch {
+	case s.ID == "" || len(s.ID) > 64:
+		return fault.New(fault.Invalid, "a reported VM has no proper id")
+	case s.Generation < 0:
+		return fault.New(fault.Invalid, "a generation is negative")
+	case !known(s.Phase):
+		return fault.Newf(fault.Invalid, "VM %s is reported in an unknown phase", s.ID)
+	case len(s.Steps) > vm.MaxSteps || len(s.Reason) > maxText:
+		return fault.Newf(fault.Invalid, "too much is told of VM %s", s.ID)
+	}
+	for _, step := range s.Steps {
+		if step.Key == "" || len(step.Key) > 64 || len(step.Text) > maxText {
+			return fault.Newf(fault.Invalid, "a step of VM %s has no proper key or too long a text", s.ID)
+		}
+	}
+	return nil
+}
+
+func known(p vm.Phase) bool {
+	switch p {
+	case vm.Absent, vm.Preparing, vm.Booting, vm.Ready, vm.Broken, vm.Quarantined:
+		return true
+	}
+	return false
+}
+
+func checkInventory(inv capacity.Inventory) error {
+	if !inv.Total.Valid() || inv.VCPUPerThread < 0 {
+		return fault.New(fault.Invalid, "an inventory can't be negative")
+	}
+	h := inv.Hardware
+	for _, text := range []string{
+		h.CPU.Manufacturer, h.CPU.Brand, h.CPU.Architecture, h.CPU.Generation,
+		h.Memory.Type, h.Memory.Generation, h.Storage.Type, inv.Hypervisor, inv.Accelerator,
+	} {
+		if len(text) > 256 {
+			return fault.New(fault.Invalid, "a name in the inventory is too long")
+		}
+	}
+	return nil
+}
