@@ -21,6 +21,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	syscall.Umask(0o077) // whatever is written here is for this user alone
 	io := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Now: time.Now, Rand: rand.Reader}
 	root := cli.New(io, upCommand(io), downCommand(io), serverCommand(io), agentCommand(io), networkHelperCommand())
 	return cli.Execute(ctx, root, io)

@@ -46,8 +46,10 @@ func (l *listing) prices() (market.Prices, error) {
 		text string
 		to   *money.Amount
 	}{
-		{"price-vcpu", l.vcpu, &p.VCPU}, {"price-ram", l.ram, &p.RAM},
-		{"price-storage", l.storage, &p.Storage}, {"price-address", l.address, &p.Address},
+		{"price-vcpu", l.vcpu, &p.VCPU},
+		{"price-ram", l.ram, &p.RAM},
+		{"price-storage", l.storage, &p.Storage},
+		{"price-address", l.address, &p.Address},
 	} {
 		amount, err := money.Parse(item.text)
 		if err != nil {

@@ -125,9 +125,9 @@ func waitFor(ctx context.Context, s *server.Server, agent <-chan error) error {
 	case err := <-s.Failed():
 		return fmt.Errorf("listener: %w", err)
 	case err := <-agent:
-		if ctx.Err() != nil {
-			return nil
+		if err != nil {
+			return fmt.Errorf("agent: %w", err)
 		}
-		return fmt.Errorf("agent: %w", err)
+		return nil
 	}
 }

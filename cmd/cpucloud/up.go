@@ -96,11 +96,14 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	fmt.Fprintf(u.sys.Err, "Your cloud is up: %s\n\n  source %s\n  cpucloud offers\n\nCtrl-C stops it; VMs stay.\n", s.URL, f.file("demo.env"))
 	ended := make(chan error, 1)
 	running, stopAgent := context.WithCancel(ctx)
-	go func() { ended <- h.agent(s.URL, inv).Run(running) }()
+	go func() {
+		defer close(ended)
+		ended <- h.agent(s.URL, inv).Run(running)
+	}()
 	err = waitFor(ctx, s, ended)
 	stopAgent()
-	if ctx.Err() != nil {
-		err = <-ended
+	for last := range ended {
+		err = errors.Join(err, last)
 	}
 	return err
 }

@@ -36,6 +36,14 @@ const (
 	Operator Role = "operator" // the marketplace itself, too
 )
 
+// Check returns an Invalid fault unless r is one of the roles.
+func (r Role) Check() error {
+	if r != Customer && r != Operator {
+		return fault.Newf(fault.Invalid, "role is %s or %s", Customer, Operator)
+	}
+	return nil
+}
+
 // Actor is who sends a request.
 type Actor struct {
 	AccountID string

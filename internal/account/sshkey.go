@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
 
@@ -54,8 +55,8 @@ func accepted(algorithm string) bool {
 	return false
 }
 
-// printable reports whether s holds only characters that show as themselves:
+// printable reports whether s is UTF-8 of characters that show as themselves:
 // no control characters, line breaks or marks that turn the direction of text.
 func printable(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })
 }

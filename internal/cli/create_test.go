@@ -111,7 +111,7 @@ func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.putKey(t, "id_rsa.pub")
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {
 		panic(http.ErrAbortHandler) // cuts the connection
 	}))
 	t.Cleanup(server.Close)

@@ -48,7 +48,7 @@ func sentence(err error) string {
 }
 
 func codeOf(err error, started bool) int {
-	if e, ok := errors.AsType[*session.Exit](err); ok {
+	if e, ok := errors.AsType[*session.ExitError](err); ok {
 		return e.Code
 	}
 	if !started {

@@ -26,9 +26,10 @@ func TestMain(m *testing.M) {
 
 func cpucloud() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	io := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Now: time.Now, Rand: rand.Reader}
-	os.Exit(cli.Execute(ctx, cli.New(io), io))
+	code := cli.Execute(ctx, cli.New(io), io)
+	stop()
+	os.Exit(code)
 }
 
 // fakeSSH prints its arguments and ends as SSH_EXIT says.
@@ -119,7 +120,7 @@ func (w *world) runIn(ctx context.Context, args ...string) (code int, stdout, st
 		In: bytes.NewBufferString(w.stdin), Out: &out, Err: &errs, Env: func(name string) string { return w.env[name] },
 		Now: time.Now, Rand: rand.Reader, Terminal: func(any) (int, bool) { return 60, w.terminal },
 	}
-	root := cli.New(io)
+	root := cli.New(io) //nolint:contextcheck // commands take the context they are run with
 	root.SetArgs(args)
 	code = cli.Execute(ctx, root, io)
 	return code, out.String(), errs.String()

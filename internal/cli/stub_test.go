@@ -35,11 +35,11 @@ type stub struct {
 }
 
 // newStub starts a stub that ends with the test.
-func newStub(t testing.TB) (*stub, *httptest.Server) {
-	t.Helper()
+func newStub(tb testing.TB) (*stub, *httptest.Server) {
+	tb.Helper()
 	s := &stub{balance: "100", requests: map[string]any{}}
 	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	return s, server
 }
 
@@ -226,11 +226,11 @@ func (s *stub) deploy(w http.ResponseWriter, body doc) {
 	}
 	config := body["vmConfiguration"].(doc)
 	name := config["name"].(string)
-	switch {
-	case name == "nofit":
+	switch name {
+	case "nofit":
 		refuse(w, http.StatusUnprocessableEntity, "No suitable offer found")
 		return
-	case name == "poor":
+	case "poor":
 		refuse(w, http.StatusUnprocessableEntity, "the deposit is 1.68 USDC (two epochs at 0.84), the balance is 1 USDC; 0.68 USDC are missing")
 		return
 	}

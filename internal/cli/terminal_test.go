@@ -8,7 +8,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/cpucloud/cpucloud/internal/cli"
 )
@@ -75,10 +75,21 @@ func TestHostileTextIsShownNotObeyed(t *testing.T) {
 	bad["timeline"] = []doc{{"at": "2026-01-31T12:00:00Z", "text": hostile}}
 	w.cloud.keys = []doc{{"name": hostile, "fingerprint": "SHA256:x", "comment": hostile, "createdAt": "2026-01-31T12:00:00Z"}}
 	for _, args := range [][]string{
-		{"vm", "list"}, {"vm", "list", "-o", "json"}, {"vm", "list", "-o", "yaml"}, {"vm", "show", "bad"}, {"key", "list"},
-		{"vm", "wait", "bad"}, {"vm", "show", hostile + "?"}, {"vm", "ssh", "bad"}, {"vm", "delete", hostile}, {"__complete", "vm", "show", ""},
-		{"vm", "wait", hostile, "--status", "Failed", "--timeout", "1ms"}, {"vm", "update", "bad", "--close-all-ports"},
-		{"vm", "update", hostile, "--close-all-ports"}, {"vm", "ssh", hostile}, {"vm", "delete", hostile, "--yes"},
+		{"vm", "list"},
+		{"vm", "list", "-o", "json"},
+		{"vm", "list", "-o", "yaml"},
+		{"vm", "show", "bad"},
+		{"key", "list"},
+		{"vm", "wait", "bad"},
+		{"vm", "show", hostile + "?"},
+		{"vm", "ssh", "bad"},
+		{"vm", "delete", hostile},
+		{"__complete", "vm", "show", ""},
+		{"vm", "wait", hostile, "--status", "Failed", "--timeout", "1ms"},
+		{"vm", "update", "bad", "--close-all-ports"},
+		{"vm", "update", hostile, "--close-all-ports"},
+		{"vm", "ssh", hostile},
+		{"vm", "delete", hostile, "--yes"},
 	} {
 		_, stdout, stderr := w.run(t, args...)
 		for _, c := range stdout + stderr {

@@ -37,7 +37,7 @@ func (s *Service) CreateAccount(ctx context.Context, who account.Actor, name str
 	if err := who.RequireOperator(); err != nil {
 		return account.Account{}, "", err
 	}
-	if err := account.CheckName(name); err != nil {
+	if err := firstError(account.CheckName(name), role.Check()); err != nil {
 		return account.Account{}, "", err
 	}
 	accountID, err := s.newID("acc")
@@ -74,7 +74,7 @@ type Balance struct {
 	account.Account
 	Free     money.Amount // can be spent
 	Reserved money.Amount // held for VMs
-	Spent    money.Amount // charged by VMs that exist
+	Spent    money.Amount // charged for VMs, all that there ever were
 }
 
 // Accounts returns all accounts with their money, oldest first. For operators.
@@ -122,13 +122,8 @@ func balanceOf(ctx context.Context, tx *store.Tx, a account.Account) (Balance, e
 	if err != nil {
 		return Balance{}, err
 	}
-	vms, err := tx.VMs(ctx, store.Filter{AccountID: a.ID})
-	b := Balance{Account: a, Free: free}
-	for _, v := range vms {
-		b.Reserved += v.Reserved
-		b.Spent += v.Spent
-	}
-	return b, err
+	reserved, spent, err := tx.Money(ctx, a.ID)
+	return Balance{Account: a, Free: free, Reserved: reserved, Spent: spent}, err
 }
 
 // Credit adds to an account's balance. For operators.

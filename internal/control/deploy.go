@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -40,15 +39,6 @@ type Deployed struct {
 	Name string `json:"name"`
 }
 
-// These two tell Deploy that a transaction has to be begun again.
-var (
-	errPlaceTaken = errors.New("another deployment took the place")
-	errRepeated   = errors.New("the request was answered while it was repeated")
-)
-
-// races bounds how often a deployment looks for another place.
-const races = 100
-
 // Deploy accepts a request: all instances are placed, their capacity is taken
 // and two epochs of rent are held, or nothing happens. Returns Invalid for a
 // value that is not acceptable, Unsatisfiable when no offer fits, Unaffordable
@@ -58,19 +48,14 @@ func (s *Service) Deploy(ctx context.Context, who account.Actor, d Deployment) (
 	if err := d.check(); err != nil {
 		return nil, err
 	}
-	for n := 1; ; n++ {
-		made, servers, err := s.deploy(ctx, who, d)
-		if n < races && (errors.Is(err, errPlaceTaken) || errors.Is(err, errRepeated)) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, server := range servers {
-			s.bells.ring("server:" + server)
-		}
-		return made, nil
+	made, servers, err := s.deploy(ctx, who, d)
+	if err != nil {
+		return nil, err
 	}
+	for _, server := range servers {
+		s.bells.ring("server:" + server)
+	}
+	return made, nil
 }
 
 func (d *Deployment) check() error {
@@ -98,7 +83,7 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// deploy is one try. It returns the servers whose lists changed.
+// deploy returns what was made, and the servers whose lists changed.
 func (s *Service) deploy(ctx context.Context, who account.Actor, d Deployment) (made []Deployed, servers []string, err error) {
 	err = s.Store.Write(ctx, func(tx *store.Tx) error {
 		made, servers = nil, nil
@@ -162,20 +147,16 @@ func (s *Service) checkBalance(ctx context.Context, tx *store.Tx, accountID stri
 func (s *Service) place(ctx context.Context, tx *store.Tx, draft vm.VM, serverID string, placed []market.Placement) ([]Deployed, error) {
 	for _, p := range placed {
 		if ok, err := tx.Take(ctx, serverID, p.Configuration.Demand(p.StorageGiB-p.Configuration.StorageGiB)); err != nil || !ok {
-			return nil, firstError(err, errPlaceTaken)
+			return nil, firstError(err, fmt.Errorf("server %s has no room for what was placed there", serverID))
 		}
 	}
 	server, err := tx.Server(ctx, serverID)
 	if err != nil {
 		return nil, err
 	}
-	there, err := tx.ServerVMs(ctx, serverID)
+	taken, err := tx.TakenAddresses(ctx, serverID)
 	if err != nil {
 		return nil, err
-	}
-	taken := map[netip.Addr]bool{}
-	for _, v := range there {
-		taken[v.Address] = true
 	}
 	made := make([]Deployed, 0, len(placed))
 	for _, p := range placed {
@@ -270,7 +251,7 @@ func (s *Service) keepAnswer(ctx context.Context, tx *store.Tx, who account.Acto
 		AccountID: who.AccountID, Key: d.RequestID, Request: request, Answer: string(answer), CreatedAt: s.Now(),
 	})
 	if err == nil && !kept {
-		return errRepeated
+		return fmt.Errorf("request id %q was answered meanwhile", d.RequestID)
 	}
 	return err
 }

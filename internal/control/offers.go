@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
@@ -17,7 +18,8 @@ type Image struct {
 	Distribution string
 	Slug         string
 	URL          string
-	User         string // whom to log in as
+	User         string    // whom to log in as
+	Listed       time.Time // since when it is offered
 }
 
 // Offers returns what is free and fits the constraints, cheapest first.

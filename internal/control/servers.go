@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -152,13 +151,18 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 		if err != nil {
 			return err
 		}
+		there := make(map[string]vm.VM, len(vms))
+		for _, v := range vms {
+			there[v.ID] = v
+		}
 		for _, seen := range r.VMs {
-			i, known := slices.BinarySearchFunc(vms, seen.ID, func(v vm.VM, vmID string) int { return strings.Compare(v.ID, vmID) })
+			v, known := there[seen.ID]
+			delete(there, seen.ID) // a VM is seen once in a report
 			if !known {
 				s.Log.WarnContext(ctx, "server holds a VM that nobody asked for", "server_id", serverID, "vm_id", printable(seen.ID))
 				continue
 			}
-			changed, err := s.observe(ctx, tx, vms[i].ID, seen)
+			changed, err := s.observe(ctx, tx, v, seen)
 			if err != nil {
 				return err
 			}
@@ -175,10 +179,9 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 }
 
 // observe takes the sighting of one VM in.
-func (s *Service) observe(ctx context.Context, tx *store.Tx, vmID string, seen vm.Sighting) (changed bool, err error) {
-	v, err := tx.VM(ctx, vmID) // again, and locked: its customer may be writing it
-	if err != nil || seen.Generation > v.Generation {
-		return false, err // a generation that was never given is no report to build on
+func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Sighting) (changed bool, err error) {
+	if seen.Generation > v.Generation {
+		return false, nil // a generation that was never given is no report to build on
 	}
 	for _, step := range seen.Steps[:min(len(seen.Steps), vm.MaxSteps)] {
 		if err := tx.PutEvent(ctx, v.ID, vm.Event{At: step.At, Key: "agent:" + printable(step.Key), Text: printable(step.Text)}); err != nil {

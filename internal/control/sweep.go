@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/store"
@@ -22,12 +24,13 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	var errs []error // one that can't be given up does not hold up the others
 	for _, vmID := range ids {
 		if err := s.giveUp(ctx, vmID); err != nil {
-			return 0, err
+			errs = append(errs, fmt.Errorf("give up %s: %w", vmID, err))
 		}
 	}
-	return len(ids), nil
+	return len(ids) - len(errs), errors.Join(errs...)
 }
 
 func (s *Service) giveUp(ctx context.Context, vmID string) error {

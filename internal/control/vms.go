@@ -147,8 +147,8 @@ type Update struct {
 	Ports []vm.Port // the whole set; nil leaves it, empty closes all
 }
 
-// UpdateVMs makes all changes or none. Returns NotFound for an unknown or
-// foreign VM, Invalid for a bad name or ports.
+// UpdateVMs makes all changes or none. Returns NotFound for an unknown,
+// foreign or deleted VM, Invalid for a bad name or ports.
 func (s *Service) UpdateVMs(ctx context.Context, who account.Actor, updates []Update) error {
 	if len(updates) > maxIDs {
 		return fault.Newf(fault.Invalid, "at most %d updates fit a request", maxIDs)
@@ -160,6 +160,9 @@ func (s *Service) UpdateVMs(ctx context.Context, who account.Actor, updates []Up
 			v, err := s.owned(ctx, tx, who, u.ID)
 			if err != nil {
 				return err
+			}
+			if v.State == vm.Stopped {
+				return noVM(v.ID) // it left the list
 			}
 			if err := s.update(ctx, tx, v, u); err != nil {
 				return err

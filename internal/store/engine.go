@@ -4,14 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"strings"
 	"testing/fstest"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun"
@@ -27,7 +25,7 @@ type engine struct {
 	goose    goose.Dialect
 	dialect  func() schema.Dialect
 	identity string // a growing integer key, in the words of the engine
-	lock     string // what locks the rows of a SELECT until the transaction ends
+	queue    string // what makes a writing transaction wait for those before it
 	dsn      func(url string, write bool) string
 	readers  int
 	writers  int
@@ -48,7 +46,7 @@ var postgres = engine{
 	goose:    goose.DialectPostgres,
 	dialect:  func() schema.Dialect { return pgdialect.New() },
 	identity: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-	lock:     " FOR UPDATE",
+	queue:    "LOCK TABLE settings IN EXCLUSIVE MODE", // readers go on; the table stands for all, on every replica
 	dsn:      func(url string, _ bool) string { return url },
 	readers:  8,
 	writers:  16,
@@ -71,7 +69,7 @@ func sqliteDSN(path string, write bool) string {
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
 func (e engine) open(url string, write bool) (*bun.DB, error) {
@@ -95,14 +93,6 @@ func (e engine) snapshot() *sql.TxOptions {
 		return nil
 	}
 	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
-}
-
-// lostRace reports whether the database ended a transaction so that another
-// could go on: worth trying again.
-func (e engine) lostRace(err error) bool {
-	const serializationFailure, deadlockDetected = "40001", "40P01"
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pg.Code == serializationFailure || pg.Code == deadlockDetected)
 }
 
 //go:embed migrations/*.sql

@@ -90,10 +90,11 @@ func (t *Tx) Audit(ctx context.Context) (accounts int, err error) {
 		Account string
 		Stored  int64
 		Summed  int64
-	}](ctx, t, `SELECT b.account AS account, b.amount AS stored,
-		CAST(COALESCE((SELECT SUM(amount) FROM entries WHERE to_account = b.account), 0)
-		   - COALESCE((SELECT SUM(amount) FROM entries WHERE from_account = b.account), 0) AS BIGINT) AS summed
-		FROM balances b ORDER BY b.account`)
+	}](ctx, t, `SELECT a.account AS account, COALESCE((SELECT amount FROM balances WHERE account = a.account), 0) AS stored,
+		CAST(COALESCE((SELECT SUM(amount) FROM entries WHERE to_account = a.account), 0)
+		   - COALESCE((SELECT SUM(amount) FROM entries WHERE from_account = a.account), 0) AS BIGINT) AS summed
+		FROM (SELECT account FROM balances UNION SELECT to_account FROM entries UNION SELECT from_account FROM entries) a
+		ORDER BY a.account`)
 	if err != nil {
 		return 0, err
 	}

@@ -36,8 +36,7 @@ func (t *Tx) InsertServer(ctx context.Context, s Server) error {
 	return err
 }
 
-// Server returns a server, or a NotFound fault. In a writing transaction its
-// row is locked until the end.
+// Server returns a server, or a NotFound fault.
 func (t *Tx) Server(ctx context.Context, id string) (Server, error) {
 	r, err := row[struct {
 		OfferID        string
@@ -49,7 +48,7 @@ func (t *Tx) Server(ctx context.Context, id string) (Server, error) {
 		SeenAt         int64
 		CreatedAt      int64
 	}](ctx, t, "no such server", `SELECT offer_id, agent_key, inventory, last_address, revision, report_sequence, seen_at, created_at
-		FROM servers WHERE id = ?`+t.lockRows(), id)
+		FROM servers WHERE id = ?`, id)
 	if err != nil {
 		return Server{}, err
 	}
@@ -149,12 +148,4 @@ func (t *Tx) UseToken(ctx context.Context, hash string, now time.Time) (Terms, e
 		return terms, err
 	}
 	return terms, fromJSON(r.Terms, &terms)
-}
-
-// lockRows returns what makes a SELECT keep its rows from other writers.
-func (t *Tx) lockRows() string {
-	if t.writing {
-		return t.engine.lock
-	}
-	return ""
 }

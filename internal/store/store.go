@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 
@@ -55,37 +56,47 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Tx is one transaction.
 type Tx struct {
-	db      bun.IDB
-	engine  engine
-	writing bool
+	db bun.IDB
 }
 
-// attempts bounds how often a transaction is tried again that lost against another.
-const attempts = 20
-
-// Write runs fn in one transaction that is committed when fn returns nil. A
-// transaction that the database gave up in favour of another is run again, so
-// fn has to be free of other effects.
+// Write runs fn in one transaction that is committed when fn returns nil. There
+// is one at a time on both engines, over all replicas: what fn reads stays so
+// until it is done, and no two of them can be in each other's way.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
-	for n := 1; ; n++ {
-		err := s.writer.RunInTx(ctx, nil, func(_ context.Context, tx bun.Tx) error {
-			return fn(&Tx{db: tx, engine: s.engine, writing: true})
-		})
-		if err == nil || n == attempts || !s.engine.lostRace(err) {
-			return err
+	return s.writer.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		t := &Tx{db: tx}
+		if s.engine.queue != "" {
+			if _, err := t.exec(ctx, s.engine.queue); err != nil {
+				return err
+			}
 		}
-	}
+		return fn(t)
+	})
 }
 
 // Read runs fn against one unchanging view of the database.
 func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) error {
 	return s.reader.RunInTx(ctx, s.engine.snapshot(), func(_ context.Context, tx bun.Tx) error {
-		return fn(&Tx{db: tx, engine: s.engine})
+		return fn(&Tx{db: tx})
 	})
+}
+
+// checkText returns an Invalid fault for text that no database keeps as it is.
+// The arguments are written into the query, where a NUL would end it.
+func checkText(args []any) error {
+	for _, a := range args {
+		if text, ok := a.(string); ok && (!utf8.ValidString(text) || strings.Contains(text, "\x00")) {
+			return fault.New(fault.Invalid, "a text is not valid UTF-8, or holds a NUL character")
+		}
+	}
+	return nil
 }
 
 // exec runs a statement and returns how many rows it changed.
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if err := checkText(args); err != nil {
+		return 0, err
+	}
 	res, err := t.db.NewRaw(query, args...).Exec(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", opening(query), err)
@@ -96,6 +107,9 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 // rows runs a query for a list; the result is never nil.
 func rows[T any](ctx context.Context, t *Tx, query string, args ...any) ([]T, error) {
 	list := []T{}
+	if err := checkText(args); err != nil {
+		return nil, err
+	}
 	if err := t.db.NewRaw(query, args...).Scan(ctx, &list); err != nil {
 		return nil, fmt.Errorf("%s: %w", opening(query), err)
 	}
@@ -106,6 +120,9 @@ func rows[T any](ctx context.Context, t *Tx, query string, args ...any) ([]T, er
 // missing when there is none.
 func row[T any](ctx context.Context, t *Tx, missing, query string, args ...any) (T, error) {
 	var one T
+	if err := checkText(args); err != nil {
+		return one, err
+	}
 	err := t.db.NewRaw(query, args...).Scan(ctx, &one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return one, fault.New(fault.NotFound, missing)

@@ -90,10 +90,9 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	return err
 }
 
-// VM returns a VM, or a NotFound fault. In a writing transaction its row is
-// locked until the end.
+// VM returns a VM, or a NotFound fault.
 func (t *Tx) VM(ctx context.Context, id string) (vm.VM, error) {
-	r, err := row[vmRow](ctx, t, "no VM with this id", `SELECT `+vmColumns+` FROM vms v WHERE v.id = ?`+t.lockRows(), id)
+	r, err := row[vmRow](ctx, t, "no VM with this id", `SELECT `+vmColumns+` FROM vms v WHERE v.id = ?`, id)
 	if err != nil {
 		return vm.VM{}, err
 	}
@@ -138,6 +137,20 @@ func (t *Tx) ServerVMs(ctx context.Context, serverID string) ([]vm.VM, error) {
 	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.server_id = ? AND NOT v.gone ORDER BY v.id`, serverID)
 }
 
+// TakenAddresses returns the addresses that VMs on a server have.
+func (t *Tx) TakenAddresses(ctx context.Context, serverID string) (map[netip.Addr]bool, error) {
+	list, err := rows[struct{ Address string }](ctx, t, `SELECT address FROM vms WHERE server_id = ? AND NOT gone ORDER BY address`, serverID)
+	taken := make(map[netip.Addr]bool, len(list))
+	for _, r := range list {
+		a, err := netip.ParseAddr(r.Address)
+		if err != nil {
+			return nil, err
+		}
+		taken[a] = true
+	}
+	return taken, err
+}
+
 // OverdueVMs returns the ids of up to limit VMs whose deadline has passed,
 // longest waiting first.
 func (t *Tx) OverdueVMs(ctx context.Context, now time.Time, limit int) ([]string, error) {
@@ -158,6 +171,17 @@ func (t *Tx) vms(ctx context.Context, query string, args ...any) ([]vm.VM, error
 		}
 	}
 	return out, nil
+}
+
+// Money returns what the reserves of an account's VMs hold, and what all VMs it
+// ever had were charged.
+func (t *Tx) Money(ctx context.Context, accountID string) (reserved, spent money.Amount, err error) {
+	r, err := row[struct {
+		Reserved int64
+		Spent    int64
+	}](ctx, t, "no such account", `SELECT CAST(COALESCE(SUM(b.amount), 0) AS BIGINT) AS reserved, CAST(COALESCE(SUM(v.spent), 0) AS BIGINT) AS spent
+		FROM vms v LEFT JOIN balances b ON b.account = 'vm:' || v.id WHERE v.account_id = ?`, accountID)
+	return money.Amount(r.Reserved), money.Amount(r.Spent), err
 }
 
 // PutEvent writes a line of a VM's timeline. A line with the same key gets the

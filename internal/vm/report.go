@@ -10,7 +10,7 @@ type Report struct {
 	// that a replayed or late report is known for what it is.
 	Sequence  int64              `json:"sequence"`
 	Inventory capacity.Inventory `json:"inventory"`
-	VMs       []Sighting         `json:"vms"` // complete: an ordered VM that is missing is absent
+	VMs       []Sighting         `json:"vms"` // complete; what is ordered away is told Absent once
 }
 
 // List is all that should be on one server.

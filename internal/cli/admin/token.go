@@ -25,7 +25,7 @@ func createToken(s *session.Session) *cobra.Command {
 			"Prices are in USDC per unit and epoch.",
 		Example: session.Lines(
 			"cpucloud admin token create --provider Example --country US --city NYC",
-			"cpucloud admin token create --provider Example --country DE --city FRA --tier 3 --vcpu-price 0.2 --ram-price 0.06",
+			"cpucloud admin token create --provider Example --country DE --city FRA --tier 3 --price-vcpu 0.2 --price-ram 0.06",
 			"cpucloud admin token create --provider Example --country US --city NYC -o json | jq -r .token",
 		),
 		Args: cobra.NoArgs,
@@ -55,10 +55,10 @@ func createToken(s *session.Session) *cobra.Command {
 	f.IntVar(&i.Index, "index", i.Index, "number of the datacenter within the city")
 	f.IntVar(&i.Tier, "tier", i.Tier, "tier of the datacenter, 1 to 4")
 	f.StringSliceVar(&i.Certifications, "certification", nil, "what the datacenter is certified for; may be given several times")
-	f.StringVar(&i.Prices.VCPU, "vcpu-price", "0.1", "per vCPU")
-	f.StringVar(&i.Prices.RAM, "ram-price", "0.03", "per GiB of RAM")
-	f.StringVar(&i.Prices.Storage, "storage-price", "0.002", "per GiB of storage")
-	f.StringVar(&i.Prices.Address, "address-price", "0.05", "per public address")
+	f.StringVar(&i.Prices.VCPU, "price-vcpu", "0.05", "per vCPU")
+	f.StringVar(&i.Prices.RAM, "price-ram", "0.02", "per GiB of RAM")
+	f.StringVar(&i.Prices.Storage, "price-storage", "0.004", "per GiB of storage")
+	f.StringVar(&i.Prices.Address, "price-address", "0.02", "per public address")
 	f.IntVar(&i.MaxExtraStorage, "max-extra-storage", 0, "most GiB that one VM may add, 0 for no limit")
 	f.DurationVar(&valid, "valid", valid, "how long the token is good")
 	return cmd

@@ -1,8 +1,8 @@
 package session
 
-// Exit is an error that decides the exit code. With no Err there is nothing to
+// ExitError is an error that decides the exit code. With no Err there is nothing to
 // print: who failed has said so.
-type Exit struct {
+type ExitError struct {
 	Code int
 	Err  error
 }
@@ -21,7 +21,7 @@ const (
 )
 
 // Error returns what went wrong, "" when that was said already.
-func (e *Exit) Error() string {
+func (e *ExitError) Error() string {
 	if e.Err == nil {
 		return ""
 	}
@@ -29,4 +29,4 @@ func (e *Exit) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *Exit) Unwrap() error { return e.Err }
+func (e *ExitError) Unwrap() error { return e.Err }

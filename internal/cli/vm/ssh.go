@@ -159,7 +159,7 @@ func runSSH(ctx context.Context, s *session.Session, args []string) error {
 		if code < 0 { // ended by a signal
 			code = 255
 		}
-		return &session.Exit{Code: code}
+		return &session.ExitError{Code: code}
 	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return fault.New(fault.Conflict, "the program ssh is not installed")

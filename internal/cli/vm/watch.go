@@ -44,7 +44,7 @@ func (w waiter) until(ctx context.Context, last client.VM, status string) (clien
 
 // failed makes one line of what the cloud says about a VM.
 func failed(format string, args ...any) error {
-	return &session.Exit{Code: session.CodeVMFailed, Err: errors.New(session.Clean(fmt.Sprintf(format, args...)))}
+	return &session.ExitError{Code: session.CodeVMFailed, Err: errors.New(session.Clean(fmt.Sprintf(format, args...)))}
 }
 
 func because(v client.VM) string {

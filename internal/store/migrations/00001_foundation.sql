@@ -123,7 +123,7 @@ CREATE TABLE vms (
     ended_at      BIGINT NOT NULL,
     gone          BOOLEAN NOT NULL
 );
-CREATE INDEX vms_account ON vms (account_id, created_at, id) WHERE state <> 'Stopped';
+CREATE INDEX vms_account ON vms (account_id, created_at, id);
 CREATE INDEX vms_server ON vms (server_id, id) WHERE NOT gone;
 CREATE INDEX vms_deadline ON vms (deadline, id) WHERE deadline > 0;
 CREATE UNIQUE INDEX vms_address ON vms (server_id, address) WHERE NOT gone;
@@ -152,10 +152,11 @@ CREATE TABLE entries (
 CREATE INDEX entries_from ON entries (from_account, id);
 CREATE INDEX entries_to ON entries (to_account, id);
 
--- The sums of the entries, kept so that they need not be added up.
+-- The sums of the entries, kept so that they need not be added up. SQLite would
+-- go on with floating point where an integer ends; the bounds end it before.
 CREATE TABLE balances (
     account TEXT PRIMARY KEY,
-    amount  BIGINT NOT NULL,
+    amount  BIGINT NOT NULL CHECK (amount BETWEEN -9000000000000000000 AND 9000000000000000000),
     CHECK (amount >= 0 OR account = 'external')
 );
 

@@ -1,0 +1,75 @@
+// Package api is the HTTP API over control: routes, JSON and statuses, and the
+// document that describes them. It holds no rules of the business.
+package api
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cpucloud/cpucloud/internal/control"
+)
+
+// Config is what the API needs besides control.
+type Config struct {
+	Log     *slog.Logger
+	Version string // of the program
+}
+
+type api struct {
+	Config
+	control  *control.Service
+	mux      *http.ServeMux
+	document *huma.OpenAPI
+}
+
+// New returns the handler of the API, its document and its health checks.
+func New(c *control.Service, config Config) http.Handler {
+	a := newAPI(c, config)
+	a.serveDocument()
+	a.mux.HandleFunc("/", a.missing)
+	return a.guard(a.mux)
+}
+
+func newAPI(c *control.Service, config Config) *api {
+	a := &api{Config: config, control: c, mux: http.NewServeMux(), document: newDocument()}
+	a.routes()
+	a.tidy()
+	return a
+}
+
+// routes is the whole table: what is served, and what the document says of it.
+func (a *api) routes() {
+	handle(a, searchOffers, a.searchOffers)
+	handle(a, listConfigurations, a.listConfigurations)
+	handle(a, listCountries, a.listCountries)
+	handle(a, listHardware, a.listHardware)
+	handle(a, listDatacenters, a.listDatacenters)
+
+	handle(a, deployVMs, a.deployVMs)
+	handle(a, listVMs, a.listVMs)
+	handle(a, updateVMs, a.updateVMs)
+	handle(a, deleteVMs, a.deleteVMs)
+	handle(a, vmStatuses, a.vmStatuses)
+	handle(a, estimateVMs, a.estimateVMs)
+	handle(a, defaultImages, a.defaultImages)
+	handle(a, getVM, a.getVM)
+
+	handle(a, listSSHKeys, a.listSSHKeys)
+	handle(a, addSSHKey, a.addSSHKey)
+	handle(a, deleteSSHKey, a.deleteSSHKey)
+
+	handle(a, getAccount, a.getAccount)
+
+	handle(a, listAccounts, a.listAccounts)
+	handle(a, createAccount, a.createAccount)
+	handle(a, getBalance, a.getBalance)
+	handle(a, setBalance, a.setBalance)
+	handle(a, creditAccount, a.creditAccount)
+	handle(a, createJoinToken, a.createJoinToken)
+	handle(a, advanceClock, a.advanceClock)
+
+	handle(a, healthz, a.healthz)
+	handle(a, readyz, a.readyz)
+}

@@ -1,0 +1,138 @@
+package api_test
+
+import "time"
+
+// The answers as a typed client decodes them: what the published API promises.
+
+type offerAnswer struct {
+	Configuration struct {
+		Slug  string `json:"slug"`
+		Price string `json:"price"`
+	} `json:"configuration"`
+	Resources []struct {
+		Type     string            `json:"type"`
+		Metadata map[string]string `json:"metadata"`
+		Price    string            `json:"price"`
+	} `json:"resources"`
+	Datacenter datacenterAnswer `json:"datacenter"`
+	Servers    []struct {
+		AvailableBasicInstances uint               `json:"availableBasicInstances"`
+		AdditionalResources     []additionalAnswer `json:"additionalResources"`
+	} `json:"servers"`
+	MaxAdditionalSupply []additionalAnswer `json:"maxAdditionalSupply"`
+}
+
+type additionalAnswer struct {
+	Type     string            `json:"type"`
+	Metadata map[string]string `json:"metadata"`
+	Price    string            `json:"price"`
+	Supply   uint              `json:"supply"`
+	Units    string            `json:"units"`
+	PerVM    *uint             `json:"perVmLimit"`
+}
+
+type datacenterAnswer struct {
+	ID             string   `json:"id"`
+	CountryCode    string   `json:"countryCode"`
+	CityCode       string   `json:"cityCode"`
+	CityIndex      uint     `json:"cityIndex"`
+	Index          int      `json:"index"`
+	Tier           uint     `json:"tier"`
+	Certifications []string `json:"certifications"`
+	Slug           string   `json:"slug"`
+}
+
+type vmAnswer struct {
+	ID              string           `json:"id"`
+	Name            string           `json:"vmName"`
+	Status          string           `json:"status"`
+	PricePerEpoch   string           `json:"pricePerEpoch"`
+	ReservedBalance string           `json:"reservedBalance"`
+	TotalSpent      string           `json:"totalSpent"`
+	Resources       []resourceAnswer `json:"resources"`
+	CreatedAt       time.Time        `json:"createdAt"`
+	StatusChangedAt string           `json:"statusChangedAt"`
+	NextBillingAt   *time.Time       `json:"nextBillingAt"`
+	TerminatedAt    *time.Time       `json:"terminatedAt"`
+	OSImage         string           `json:"osImage"`
+	Datacenter      datacenterAnswer `json:"datacenter"`
+	PublicIP        *string          `json:"publicIp"`
+	Ports           []portAnswer     `json:"ports"`
+}
+
+type resourceAnswer struct {
+	Type     string         `json:"type"`
+	Supply   uint           `json:"supply"`
+	Units    string         `json:"units"`
+	Quantity uint           `json:"quantity"`
+	Details  map[string]any `json:"details"`
+	Metadata map[string]any `json:"metadata"`
+}
+
+type portAnswer struct {
+	Port     uint16 `json:"port"`
+	Protocol string `json:"protocol"`
+}
+
+type storyAnswer struct {
+	vmAnswer
+	Hostname string     `json:"hostname"`
+	Reason   *string    `json:"reason"`
+	Deadline *time.Time `json:"deadline"`
+	Timeline []struct {
+		At   time.Time `json:"at"`
+		Text string    `json:"text"`
+	} `json:"timeline"`
+}
+
+type statusAnswer struct {
+	ID              string  `json:"id"`
+	Status          string  `json:"status"`
+	StatusChangedAt string  `json:"statusChangedAt"`
+	PublicIP        *string `json:"publicIp"`
+}
+
+type estimateAnswer struct {
+	Deposit   string `json:"depositAmountUsdc"`
+	Epochs    uint   `json:"depositEpochs"`
+	Total     string `json:"totalPricePerEpoch"`
+	Dearest   string `json:"maxPricePerEpoch"`
+	Instances uint   `json:"instances"`
+}
+
+type imageAnswer struct {
+	ID           string `json:"id"`
+	Name         string `json:"name"`
+	Distribution string `json:"distribution"`
+	Slug         string `json:"slug"`
+	DownloadURL  string `json:"downloadUrl"`
+	Username     string `json:"username"`
+	CreatedAt    string `json:"createdAt"`
+	UpdatedAt    string `json:"updatedAt"`
+}
+
+type keyAnswer struct {
+	Name        *string `json:"name"`
+	Fingerprint string  `json:"fingerprint"`
+	Algorithm   string  `json:"algorithm"`
+	Comment     string  `json:"comment"`
+	PublicKey   string  `json:"publicKey"`
+	SnakeKey    string  `json:"public_key"`
+	Active      bool    `json:"active"`
+	CreatedAt   string  `json:"createdAt"`
+}
+
+type removedAnswer struct {
+	RemovedIDs   []string `json:"removed_ids"`
+	CamelIDs     []string `json:"removedIds"`
+	Transactions []any    `json:"transactions"`
+}
+
+type accountAnswer struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"createdAt"`
+	Balance   string    `json:"balance"`
+	Reserved  string    `json:"reserved"`
+	Spent     string    `json:"spent"`
+}

@@ -1,0 +1,146 @@
+package api
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+var deployVMs = operation{
+	method: http.MethodPost, path: "/vms/v3", id: "deployVMs", tag: "Virtual machines",
+	summary: "Deploy one or more VMs",
+	text: "Every VM gets the smallest configuration that fits the constraints, at the lowest price. A deposit of two epochs is reserved " +
+		"for each. It is all or nothing: a request that is refused leaves no VM and takes no money. Returns before the VMs are provisioned: " +
+		"they are `New`, then `Launching`, then `Active` with a public IP. Port 22/tcp is open besides the ports given; port 10250 is reserved.\n\n" +
+		"A request with a `requestId`, or an `Idempotency-Key` header, may be sent again: it is answered as the first time, and no second VM is made.",
+	headers: []parameter{{"Idempotency-Key", "Stands for `requestId` where the body has none.", "order-1042"}},
+	request: `{"constraints": {"datacenter": {"countries": ["US"]}}, "instances": 1, "requestId": "order-1042",
+		"vmConfiguration": {"name": "web-1", "hostname": "web-1", "openPorts": [{"port": 80, "protocol": "tcp"}],
+			"osImage": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "sshKeys": ["laptop"]}}`,
+	response: `[{"vmId": "` + exampleID + `", "vmName": "web-1"}]`,
+	refusals: map[int]string{
+		http.StatusBadRequest:          "instances has to be a whole number, not string",
+		http.StatusConflict:            `request id "order-1042" was used for another request`,
+		http.StatusUnprocessableEntity: "No suitable offer found",
+	},
+}
+
+const exampleID = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+
+type deployRequest struct {
+	Constraints   constraints     `json:"constraints,omitzero"`
+	Instances     *integer        `json:"instances" nullable:"false" minimum:"1" doc:"How many VMs." example:"1"`
+	RequestID     string          `json:"requestId,omitempty" maxLength:"255" doc:"Makes the request safe to repeat."`
+	Configuration vmConfiguration `json:"vmConfiguration"`
+}
+
+type vmConfiguration struct {
+	Name     string     `json:"name" pattern:"^[A-Za-z0-9-]+$" doc:"Need not be unique; every instance gets the same." example:"web-1"`
+	Hostname string     `json:"hostname,omitempty" doc:"The name, where none is given." example:"web-1"`
+	Ports    []openPort `json:"openPorts,omitempty" maxItems:"51" doc:"Open besides 22/tcp."`
+	Image    string     `json:"osImage" format:"uri" doc:"Address of an image: http or https, ending in .qcow2, .img, .raw, .raw.xz, .raw.gz, .img.xz or .img.gz."`
+	SSHKeys  []string   `json:"sshKeys" minItems:"1" maxItems:"64" doc:"Each a public key line, or the name or fingerprint of a registered key." example:"[\"laptop\"]"`
+}
+
+// openPort is an open port as it is sent.
+type openPort struct {
+	Port     integer `json:"port" minimum:"1" maximum:"65535" example:"80"`
+	Protocol string  `json:"protocol" enum:"tcp,udp"`
+}
+
+// portsOf returns ports in the words of vm; nil stays nil.
+func portsOf(sent []openPort) ([]vm.Port, error) {
+	if sent == nil {
+		return nil, nil
+	}
+	ports := make([]vm.Port, len(sent))
+	for i, p := range sent {
+		var err error
+		if ports[i], err = vm.NewPort(int64(p.Port), p.Protocol); err != nil {
+			return nil, fault.Newf(fault.Invalid, "openPorts: %s", fault.Message(err))
+		}
+	}
+	return ports, nil
+}
+
+type deployed struct {
+	ID   string `json:"vmId" pattern:"^0x[0-9a-fA-F]{40}$"`
+	Name string `json:"vmName"`
+}
+
+func (a *api) deployVMs(c *call, in deployRequest) ([]deployed, error) {
+	instances, err := required("instances", in.Instances)
+	if err != nil {
+		return nil, err
+	}
+	want, err := in.Constraints.market()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := portsOf(in.Configuration.Ports)
+	if err != nil {
+		return nil, err
+	}
+	made, err := a.control.Deploy(c.Context(), c.who, control.Deployment{
+		Constraints: want, Instances: int64(instances), RequestID: cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key")),
+		Name: in.Configuration.Name, Hostname: in.Configuration.Hostname, Image: in.Configuration.Image,
+		SSHKeys: in.Configuration.SSHKeys, Ports: ports,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]deployed, len(made))
+	for i, m := range made {
+		out[i] = deployed(m)
+	}
+	return out, nil
+}
+
+var estimateVMs = operation{
+	method: http.MethodPost, path: "/vms/v3/estimate", id: "estimateVMs", tag: "Virtual machines",
+	summary: "Estimate what a deployment costs",
+	text:    "What a deployment with the same constraints would cost now. Nothing is deployed or reserved.",
+	request: `{"constraints": {"basicConfiguration": "cpu-2-ram-4gb-storage-25gb"}, "instances": 2}`,
+	response: `{"depositAmountUsdc": "3.36", "depositEpochs": 2, "totalPricePerEpoch": "1.68", "maxPricePerEpoch": "0.84",
+		"instances": 2}`,
+	refusals: map[int]string{
+		http.StatusBadRequest:          "instances has to be a whole number, not string",
+		http.StatusUnprocessableEntity: "Not enough offers found",
+	},
+}
+
+type estimateRequest struct {
+	Constraints constraints `json:"constraints,omitzero"`
+	Instances   *integer    `json:"instances" nullable:"false" minimum:"1" example:"1"`
+}
+
+type estimate struct {
+	Deposit   money.Amount `json:"depositAmountUsdc" doc:"What is reserved at deployment." example:"3.36"`
+	Epochs    int64        `json:"depositEpochs" doc:"How many epochs the deposit pays." example:"2"`
+	Total     money.Amount `json:"totalPricePerEpoch" doc:"Of all instances." example:"1.68"`
+	Dearest   money.Amount `json:"maxPricePerEpoch" doc:"Of the dearest instance." example:"0.84"`
+	Instances int64        `json:"instances" minimum:"1"`
+}
+
+func (a *api) estimateVMs(c *call, in estimateRequest) (estimate, error) {
+	instances, err := required("instances", in.Instances)
+	if err != nil {
+		return estimate{}, err
+	}
+	want, err := in.Constraints.market()
+	if err != nil {
+		return estimate{}, err
+	}
+	e, err := a.control.Estimate(c.Context(), want, int64(instances))
+	if err != nil {
+		return estimate{}, err
+	}
+	return estimate{
+		Deposit: e.Deposit, Epochs: ledger.DepositEpochs, Total: e.Total, Dearest: e.Dearest, Instances: e.Instances,
+	}, nil
+}

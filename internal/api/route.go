@@ -1,0 +1,117 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+
+	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// operation is one row of the route table with what the document says of it.
+type operation struct {
+	method, path string
+	access       access
+	status       int // of success, 0 for 200
+
+	id, tag  string
+	summary  string
+	text     string
+	query    []parameter
+	headers  []parameter
+	request  string         // example, JSON
+	response string         // example, JSON
+	refusals map[int]string // by status: what is said, as an example
+}
+
+type parameter struct {
+	name, text, example string
+}
+
+// access says whom an operation serves.
+type access int
+
+const (
+	customer access = iota // any API key
+	operator               // an operator's API key
+	public                 // anyone
+)
+
+// call is one request that was admitted.
+type call struct {
+	*http.Request
+	who    account.Actor
+	query  url.Values
+	status int // of success
+}
+
+// none is the type of a body that isn't there.
+type none struct{}
+
+// handle serves op with do: admit, decode, do, answer.
+func handle[In, Out any](a *api, op operation, do func(*call, In) (Out, error)) {
+	a.describe(op, reflect.TypeFor[In](), reflect.TypeFor[Out]())
+	a.mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) {
+		c, err := a.admit(op, r)
+		if err != nil {
+			a.turnAway(w, r, err)
+			return
+		}
+		var in In
+		if err := decode(w, r, &in); err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		out, err := do(c, in)
+		if err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		a.answer(w, c, out)
+	})
+}
+
+// admit authenticates the caller, before anything of the body is read.
+func (a *api) admit(op operation, r *http.Request) (*call, error) {
+	c := &call{Request: r, status: op.success()}
+	var err error
+	if op.access != public {
+		if c.who, err = a.authenticate(r); err != nil {
+			return nil, err
+		}
+	}
+	if op.access == operator {
+		if err := c.who.RequireOperator(); err != nil {
+			return nil, err
+		}
+	}
+	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, fault.New(fault.Malformed, "the query of the address can't be read")
+	}
+	return c, nil
+}
+
+func (op operation) success() int {
+	if op.status == 0 {
+		return http.StatusOK
+	}
+	return op.status
+}
+
+func (a *api) answer(w http.ResponseWriter, c *call, out any) {
+	if c.status == http.StatusNoContent {
+		w.WriteHeader(c.status)
+		return
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		a.refuse(w, c.Request, fmt.Errorf("encode answer: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(c.status)
+	_, _ = w.Write(body) // a client that went away needs no answer
+}
