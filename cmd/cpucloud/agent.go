@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"os"
 	"strings"
 
@@ -48,7 +47,7 @@ the command line, where every user of the machine could read it.`,
 			if err := join(ctx, sys, tokenFile, agent.Enrollment{Dir: h.dir, URL: url, Inventory: inv, Rand: rand.Reader}); err != nil {
 				return err
 			}
-			fmt.Fprintf(sys.Err, "VMs run by QEMU %s with %s: %s\nThis machine sells %s at %s\n", facts.Version, facts.Accelerator, facts.Reason, inv.Total, url)
+			describe(sys.Err, facts, inv)
 			return h.agent(url, inv).Run(ctx)
 		},
 	}

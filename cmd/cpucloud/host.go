@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -119,6 +121,13 @@ func (h *host) inventory(ctx context.Context) (capacity.Inventory, hypervisor.Fa
 		Hardware: found.Hardware, Total: found.Total, VCPUPerThread: h.flags.oversell, Pool: h.pool,
 		Hypervisor: "QEMU " + facts.Version, Accelerator: facts.Accelerator,
 	}, facts, nil
+}
+
+// describe tells the operator how this machine is used. The hypervisor may give
+// a long reason; the log has all of it.
+func describe(w io.Writer, facts hypervisor.Facts, inv capacity.Inventory) {
+	reason, _, _ := strings.Cut(facts.Reason, ";")
+	fmt.Fprintf(w, "VMs run by QEMU %s with %s: %s\nThis machine sells %s\n", facts.Version, facts.Accelerator, reason, inv.Total)
 }
 
 // agent returns the agent of this machine, whose control plane is at url.

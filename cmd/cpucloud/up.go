@@ -91,9 +91,8 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	if err := u.join(ctx, s, agent.Enrollment{Dir: h.dir, URL: s.URL, Inventory: inv, Rand: rand.Reader}); err != nil {
 		return err
 	}
-	fmt.Fprintf(u.sys.Err, "VMs run by QEMU %s with %s: %s\n", facts.Version, facts.Accelerator, facts.Reason)
-	fmt.Fprintf(u.sys.Err, "This machine sells %s\n\n", inv.Total)
-	fmt.Fprintf(u.sys.Err, "Your cloud is up: %s\n\n  source %s\n  cpucloud offers\n\nCtrl-C stops it; VMs stay.\n", s.URL, f.file("demo.env"))
+	describe(u.sys.Err, facts, inv)
+	fmt.Fprintf(u.sys.Err, "\nYour cloud is up: %s\n\n  source %s\n  cpucloud offers\n\nCtrl-C stops it; VMs stay.\n", s.URL, f.file("demo.env"))
 	ended := make(chan error, 1)
 	running, stopAgent := context.WithCancel(ctx)
 	go func() {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -50,14 +51,7 @@ type createdAccount struct {
 }
 
 func (a *api) createAccount(c *call, in accountRequest) (createdAccount, error) {
-	role := account.Role(in.Role)
-	switch role {
-	case account.Customer, account.Operator:
-	case "":
-		role = account.Customer
-	default:
-		return createdAccount{}, fault.Newf(fault.Invalid, "role %q is neither customer nor operator", clip(in.Role))
-	}
+	role := cmp.Or(account.Role(in.Role), account.Customer)
 	made, key, err := a.control.CreateAccount(c.Context(), c.who, in.Name, role)
 	return createdAccount{ID: made.ID, Name: made.Name, APIKey: key}, err
 }
