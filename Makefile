@@ -4,7 +4,7 @@ GOBUILD := CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w'
 TOOLS   := build/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
+.PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
 	bench bench-boot bench-idle gauges release clean
 
 help: ## list the targets
@@ -23,10 +23,13 @@ build: ## build bin/cpucloud
 image: deps ## build the small OS image into build/images
 	@deploy/image/demo/build.sh build/images
 
-demo: deps build image ## deploy a real VM, log in, and take it down again
+low-ports:
+	@deploy/allow-low-ports.sh
+
+demo: deps low-ports build image ## deploy a real VM, log in, and take it down again
 	@examples/demo.sh
 
-run: deps build image ## start a cloud on this machine to play with
+run: deps low-ports build image ## start a cloud on this machine to play with
 	bin/cpucloud up --images build/images
 
 test: deps-test build image ## run every test: units on both databases, then real VMs
@@ -39,10 +42,10 @@ test-postgres: deps-test ## run the tests of the store and its users on a privat
 test-race: deps-test ## run the unit tests with the race detector
 	.ci/with-postgres go test -race ./...
 
-test-vm: deps build image ## run the tests that boot real VMs
+test-vm: deps low-ports build image ## run the tests that boot real VMs
 	go test -count=1 -tags vm -timeout 15m ./internal/vmtest/...
 
-test-vm-full: deps build ## boot a Debian with real cloud-init (takes minutes)
+test-vm-full: deps low-ports build ## boot a Debian with real cloud-init (takes minutes)
 	@deploy/install-packages.sh deploy/image/debian/packages
 	@deploy/image/debian/build.sh build/images
 	go test -count=1 -tags vmfull -timeout 30m -v ./internal/vmtest/...
@@ -64,10 +67,10 @@ check: lint ## what CI runs
 
 bench: bench-boot bench-idle ## run every bench
 
-bench-boot: deps build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
+bench-boot: deps low-ports build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
 	go run ./bench/boot
 
-bench-idle: deps build image ## memory and CPU at rest
+bench-idle: deps low-ports build image ## memory and CPU at rest
 	go run ./bench/idle
 
 gauges: ## report sizes of files and functions, import depth, tests per line

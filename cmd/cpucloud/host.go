@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,7 +128,21 @@ func (h *host) inventory(ctx context.Context) (capacity.Inventory, hypervisor.Fa
 // a long reason; the log has all of it.
 func describe(w io.Writer, facts hypervisor.Facts, inv capacity.Inventory) {
 	reason, _, _ := strings.Cut(facts.Reason, ";")
+	warnOfPorts(w)
 	fmt.Fprintf(w, "VMs run by QEMU %s with %s: %s\nThis machine sells %s\n", facts.Version, facts.Accelerator, reason, inv.Total)
+}
+
+// warnOfPorts tells an operator who is not root when no VM would be reachable.
+func warnOfPorts(w io.Writer) {
+	const setting, ssh = "/proc/sys/net/ipv4/ip_unprivileged_port_start", 22
+	text, err := os.ReadFile(setting)
+	if err != nil || os.Geteuid() == 0 {
+		return
+	}
+	if first, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && first > ssh {
+		fmt.Fprintf(w, "Warning: you are not root, and ports below %d are closed to other users, so no VM can answer SSH.\n"+
+			"Allow them with: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=%d\n", first, ssh)
+	}
 }
 
 // agent returns the agent of this machine, whose control plane is at url.

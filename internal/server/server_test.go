@@ -51,7 +51,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was only read
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)

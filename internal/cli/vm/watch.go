@@ -73,6 +73,9 @@ func (p *progress) show(v client.VM) {
 	if n := len(v.Timeline); n > 0 {
 		news = v.Timeline[n-1].Text
 	}
+	if v.Reason != "" && !client.Ended(v.Status) {
+		news += " — " + v.Reason // what it waits for
+	}
 	elapsed := p.session.Now().Sub(p.since).Truncate(time.Second)
 	if p.redraw {
 		line := []rune(session.Clean(fmt.Sprintf("%s  %s  %s", state, elapsed, news)))
