@@ -5,6 +5,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/server"
 )
@@ -44,7 +45,11 @@ func ensureKey(ctx context.Context, path, comment, variable, name string, role a
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.Control.Authenticate(ctx, env[variable]); err != nil {
+	_, err = s.Control.Authenticate(ctx, env[variable])
+	if err != nil && !fault.Is(err, fault.Denied) {
+		return "", err
+	}
+	if err != nil {
 		a, secret, err := s.Control.CreateAccount(ctx, control.System, name, role)
 		if err != nil {
 			return "", err
