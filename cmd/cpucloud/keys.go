@@ -22,40 +22,41 @@ const demoBalance = 256 * money.USDC
 
 // writeAdmin makes sure that admin.env holds an operator's key that works.
 func writeAdmin(ctx context.Context, f *folder, s *server.Server) error {
-	_, err := ensureKey(ctx, f.file("admin.env"), "For the operator: cpucloud admin …", varAdmin, "operator", account.Operator, s)
-	return err
+	return ensureKey(ctx, f.file("admin.env"), "For the operator: cpucloud admin …", varAdmin, func() (string, error) {
+		_, secret, err := s.Control.CreateAccount(ctx, control.System, "operator", account.Operator)
+		return secret, err
+	}, s)
 }
 
 // writeDemo makes sure that demo.env holds a customer's key that works; a new
-// customer gets the demo balance.
+// customer gets the demo balance, before the key is written: who has a key that
+// works is not given money again.
 func writeDemo(ctx context.Context, f *folder, s *server.Server) error {
-	made, err := ensureKey(ctx, f.file("demo.env"), "For the demo customer: source this file, then cpucloud offers", varKey, "demo", account.Customer, s)
-	if err != nil || made == "" {
-		return err
-	}
-	_, err = s.Control.Credit(ctx, control.System, made, demoBalance)
-	return err
-}
-
-// ensureKey keeps the key of a file that works and makes an account for one
-// that doesn't; made is that account's id. The URL is always written anew, since
-// the server may listen elsewhere than last time.
-func ensureKey(ctx context.Context, path, comment, variable, name string, role account.Role, s *server.Server) (made string, err error) {
-	env, err := readEnv(path)
-	if err != nil {
-		return "", err
-	}
-	_, err = s.Control.Authenticate(ctx, env[variable])
-	if err != nil && !fault.Is(err, fault.Denied) {
-		return "", err
-	}
-	if err != nil {
-		a, secret, err := s.Control.CreateAccount(ctx, control.System, name, role)
+	return ensureKey(ctx, f.file("demo.env"), "For the demo customer: source this file, then cpucloud offers", varKey, func() (string, error) {
+		made, secret, err := s.Control.CreateAccount(ctx, control.System, "demo", account.Customer)
 		if err != nil {
 			return "", err
 		}
-		made, env[variable] = a.ID, secret
+		_, err = s.Control.Credit(ctx, control.System, made.ID, demoBalance)
+		return secret, err
+	}, s)
+}
+
+// ensureKey keeps the key of a file that works and has one made where it
+// doesn't. The URL is always written anew, since the server may listen
+// elsewhere than last time.
+func ensureKey(ctx context.Context, path, comment, variable string, makeKey func() (string, error), s *server.Server) error {
+	env, err := readEnv(path)
+	if err != nil {
+		return err
+	}
+	_, err = s.Control.Authenticate(ctx, env[variable])
+	if fault.Is(err, fault.Denied) {
+		env[variable], err = makeKey()
+	}
+	if err != nil {
+		return err
 	}
 	env[varURL] = s.URL
-	return made, writeEnv(path, comment, []string{varURL, variable}, env)
+	return writeEnv(path, comment, []string{varURL, variable}, env)
 }
