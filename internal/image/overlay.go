@@ -46,7 +46,9 @@ func (c *Cache) Overlay(ctx context.Context, base Base, path string, diskBytes i
 }
 
 // makeOverlay writes the overlay under another name first, so that a crash
-// leaves no disk that looks finished.
+// leaves no disk that looks finished. qemu-img gets the open file, not its name:
+// one that outlives a crash of this process must not write to what the next
+// process makes under that name.
 func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, base Base, diskBytes int64) error {
 	temp := name + tempSuffix
 	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -56,8 +58,8 @@ func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, bas
 	if err != nil {
 		return fmt.Errorf("create disk: %w", err)
 	}
-	err = c.qemuImg(ctx, "create", "-q", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
-		filepath.Join(root.Name(), temp), strconv.FormatInt(diskBytes, 10))
+	err = c.qemuImg(ctx, f, "create", "-q", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
+		"/proc/self/fd/3", strconv.FormatInt(diskBytes, 10))
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = root.Rename(temp, name)
 	}
@@ -67,8 +69,8 @@ func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, bas
 	return syncDir(root)
 }
 
-// qemuImg runs qemu-img with nothing of this process's environment.
-func (c *Cache) qemuImg(ctx context.Context, args ...string) error {
+// qemuImg runs qemu-img with f as file 3 and nothing of this process's environment.
+func (c *Cache) qemuImg(ctx context.Context, f *os.File, args ...string) error {
 	path, err := c.findQemuImg()
 	if err != nil {
 		return err
@@ -79,6 +81,7 @@ func (c *Cache) qemuImg(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	cmd.Stderr = &stderr
+	cmd.ExtraFiles = []*os.File{f}
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {
 		text := stderr.Bytes()

@@ -3,10 +3,12 @@ package image_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -125,5 +127,53 @@ func TestGuestCannotPlantABackingFile(t *testing.T) {
 	}
 	if !bytes.HasPrefix(got, []byte("QFI\xfb")) {
 		t.Errorf("the disk begins with %q, want the bytes that the guest wrote", got[:8])
+	}
+}
+
+// orphan is a qemu-img that outlives its caller, and writes when it is let go.
+const orphan = `#!/bin/sh
+for last; do target=$before before=$last; done
+(cd %s; cat go; echo garbage >"$target"; echo >done) >/dev/null 2>&1 &
+exit 1
+`
+
+// A qemu-img that was left over by a crash harms neither the disk that was made
+// since, nor leaves anything.
+func TestOrphanHarmsNothing(t *testing.T) {
+	t.Parallel()
+
+	s := serve(t, map[string]http.HandlerFunc{"/a.raw": body(disk(4 * mib))})
+	c := open(t, t.TempDir(), nil)
+	base, err := c.Get(t.Context(), s.URL+"/a.raw", gib, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, pipes := t.TempDir(), t.TempDir()
+	for _, name := range []string{"go", "done"} {
+		if err := syscall.Mkfifo(filepath.Join(pipes, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := filepath.Join(pipes, "qemu-img")
+	if err := os.WriteFile(script, fmt.Appendf(nil, orphan, pipes), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	crashed := open(t, t.TempDir(), func(cfg *image.Config) { cfg.QemuImg = script })
+	path := filepath.Join(dir, "disk.qcow2")
+	if err := crashed.Overlay(t.Context(), base, path, 64*mib); err == nil {
+		t.Fatal("Overlay by a qemu-img that ends with 1: no error")
+	}
+	if err := c.Overlay(t.Context(), base, path, 64*mib); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(pipes, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(filepath.Join(pipes, "done")); err != nil {
+		t.Fatal(err)
+	}
+	qemuImg(t, "check", "-f", "qcow2", path)
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("left over: %v", entries)
 	}
 }
