@@ -1,0 +1,179 @@
+// Package cloud starts a `cpucloud up` of its own for a bench to measure.
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cpucloud/cpucloud/bench/internal/process"
+	"github.com/cpucloud/cpucloud/bench/internal/report"
+	"github.com/cpucloud/cpucloud/client"
+)
+
+const (
+	startWithin = 2 * time.Minute
+	stopWithin  = time.Minute
+	bootWithin  = 10 * time.Minute
+	lookEvery   = 50 * time.Millisecond
+)
+
+// Cloud is a cloud that runs.
+type Cloud struct {
+	*client.Client
+	PID process.PID
+
+	binary string
+	dir    string
+	ended  chan struct{}
+}
+
+// Start starts binary, with disk images from a folder, and returns once the
+// cloud says that it is up. It has room for more VMs than one would start.
+func Start(ctx context.Context, binary, images string) (_ *Cloud, err error) {
+	c := &Cloud{ended: make(chan struct{})}
+	if c.binary, err = filepath.Abs(binary); err != nil {
+		return nil, err
+	}
+	if c.dir, err = os.MkdirTemp("", "cpucloud-bench."); err != nil {
+		return nil, err
+	}
+	if err := c.run(ctx, images); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(c.dir))
+	}
+	if err := c.ready(ctx); err != nil {
+		return nil, errors.Join(err, c.Close(ctx))
+	}
+	return c, nil
+}
+
+func (c *Cloud) run(ctx context.Context, images string) error {
+	log, err := os.Create(c.path("up.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the cloud has it by then
+	pool := fmt.Sprintf("127.79.%d.0/24", rand.N(256))
+	// Close ends it, by `down`; a cancelled context would leave its VMs.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.binary, "up", "--data", c.path("cloud"), "--images", images,
+		"--listen", "127.0.0.1:0", "--pool", pool, "--vcpu", "64", "--ram", "128", "--storage", "2000")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the bench, which takes it down in order
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	c.PID = process.PID(cmd.Process.Pid)
+	go func() {
+		_ = cmd.Wait() // its exit status says nothing that the figures don't
+		close(c.ended)
+	}()
+	return nil
+}
+
+// ready waits until the cloud is up.
+func (c *Cloud) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	for {
+		log, err := os.ReadFile(c.path("up.log"))
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(log, []byte("Your cloud is up")) {
+			break
+		}
+		if !c.PID.Alive() {
+			return fmt.Errorf("the cloud ended: %s", log)
+		}
+		if err := report.Pause(ctx, lookEvery); err != nil {
+			return fmt.Errorf("wait for the cloud: %w: %s", err, log)
+		}
+	}
+	text, err := os.ReadFile(c.path("cloud", "demo.env"))
+	if err != nil {
+		return err
+	}
+	env := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		env[key] = value
+	}
+	c.Client = client.New(env["CPUCLOUD_URL"], env["CPUCLOUD_API_KEY"])
+	return nil
+}
+
+// Close takes the cloud and its VMs down and removes all that it kept, though
+// ctx may be done.
+func (c *Cloud) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, c.binary, "down", "--data", c.path("cloud")).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("take the cloud down: %w: %s", err, out)
+	}
+	select {
+	case <-c.ended:
+	case <-ctx.Done():
+		err = errors.Join(err, fmt.Errorf("process %d did not end", c.PID), syscall.Kill(int(c.PID), syscall.SIGKILL))
+	}
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
+
+func (c *Cloud) path(name ...string) string {
+	return filepath.Join(append([]string{c.dir}, name...)...)
+}
+
+// Image returns the small image that comes with the cloud.
+func (c *Cloud) Image(ctx context.Context) (client.Image, error) {
+	images, err := c.DefaultImages(ctx)
+	if err != nil {
+		return client.Image{}, err
+	}
+	for _, i := range images {
+		if i.Slug == "cpucloud-demo" {
+			return i, nil
+		}
+	}
+	return client.Image{}, errors.New("the cloud does not offer the image cpucloud-demo: make image")
+}
+
+// Active waits until a VM is active.
+func (c *Cloud) Active(ctx context.Context, id string) (client.VM, error) {
+	ctx, cancel := context.WithTimeout(ctx, bootWithin)
+	defer cancel()
+	v, err := c.WaitVM(ctx, id, client.StatusActive)
+	if err == nil && v.Status != client.StatusActive {
+		err = fmt.Errorf("vm %s is %s: %s", id, v.Status, v.Reason)
+	}
+	return v, err
+}
+
+// QEMU returns the process that runs a VM.
+func (c *Cloud) QEMU(id string) (process.PID, error) { return process.WithArgument("guest=" + id) }
+
+// Delete deletes a VM and waits until its process is gone.
+func (c *Cloud) Delete(ctx context.Context, id string) error {
+	qemu, err := c.QEMU(id)
+	if err != nil {
+		return err
+	}
+	if _, err := c.DeleteVMs(ctx, id); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	for qemu.Alive() {
+		if err := report.Pause(ctx, lookEvery); err != nil {
+			return fmt.Errorf("wait for the end of process %d: %w", qemu, err)
+		}
+	}
+	return nil
+}
