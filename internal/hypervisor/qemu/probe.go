@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -120,6 +121,11 @@ func (d *Driver) prove(ctx context.Context, c command, limit time.Duration) erro
 
 	cmd := exec.CommandContext(ctx, c.binary, probeLine(c.accel)...)
 	confine(cmd, d.config.Users.First, c.accel)
+	// Nobody looks for this guest later, so it must not outlive a crash of this
+	// process. The signal comes when the thread ends that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	complaint := &head{limit: 4 << 10}
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = in, complaint, time.Second
 	cmd.ExtraFiles = []*os.File{disk}
