@@ -39,7 +39,7 @@ const (
 // Check returns an Invalid fault unless r is one of the roles.
 func (r Role) Check() error {
 	if r != Customer && r != Operator {
-		return fault.Newf(fault.Invalid, "role is %s or %s", Customer, Operator)
+		return fault.Newf(fault.Invalid, "role %.40q is neither %s nor %s", r, Customer, Operator)
 	}
 	return nil
 }
