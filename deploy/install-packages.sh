@@ -17,7 +17,12 @@ for list in "$@"; do
 		fi
 	done <"$list"
 done
-[ -n "$missing" ] || exit 0
+# The image is made of packages that are fetched, not installed: apt has to know where they are.
+unknown=''
+if command -v apt-cache >/dev/null && ! apt-cache show busybox-static >/dev/null 2>&1; then
+	unknown=1
+fi
+[ -n "$missing$unknown" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
 	echo "error: this is neither Debian nor Ubuntu; install by hand:$missing" >&2
@@ -38,9 +43,14 @@ install_all() {
 	# shellcheck disable=SC2086 # a list of words on purpose
 	DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qy --no-install-recommends $missing >"$log" 2>&1
 }
-if ! install_all; then
+refresh() {
 	echo 'refreshing the package lists …'
 	$as_root apt-get update -q >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+}
+[ -z "$unknown" ] || refresh
+[ -n "$missing" ] || exit 0
+if ! install_all; then
+	refresh
 	install_all || { cat "$log" >&2; exit 1; }
 fi
 echo "installed:$missing"
