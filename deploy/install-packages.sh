@@ -10,6 +10,7 @@ missing=''
 for list in "$@"; do
 	while read -r name why; do
 		case "$name" in '' | '#'*) continue ;; esac
+		case "$missing " in *" $name "*) continue ;; esac
 		if ! dpkg-query -W -f '${db:Status-Abbrev}' "$name" 2>/dev/null | grep -q '^i'; then
 			[ -n "$missing" ] || echo 'These packages are missing and will be installed:'
 			printf '  %-22s %s\n' "$name" "${why#\# }"

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -165,13 +166,24 @@ func (k *keeper) settle(ctx context.Context, t Task, err error) {
 		switch {
 		case err == nil:
 			e.Reason = ""
-		case t.Verb == Launch && e.Started.IsZero() && fault.Is(err, fault.Invalid):
+		case t.Verb == Launch && e.Started.IsZero() && hopeless(err, e.Attempt):
 			e.Broken, e.Reason = true, clip(fault.Message(err))
 			e.tell("broken", k.Now(), "the VM can't be started: "+e.Reason)
 		default:
 			e.Reason = clip(excuse(err))
 		}
 	})
+}
+
+// fetchTries is how often a server of images may fail before its image counts
+// as one that can't be had: with the delays between, about a minute. Its customer
+// gets the money back and can choose another.
+const fetchTries = 7
+
+// hopeless reports whether a launch that ended in err will not do better.
+func hopeless(err error, attempts int) bool {
+	_, fetching := errors.AsType[fetchError](err)
+	return fault.Is(err, fault.Invalid) || fetching && attempts >= fetchTries
 }
 
 // excuse says to a customer what a VM waits for.
