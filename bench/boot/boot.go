@@ -135,7 +135,7 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	if err != nil {
 		return l, v, err
 	}
-	if err := r.key.login(ctx, r.image.Username, netip.AddrPortFrom(address, 22)); err != nil {
+	if err := r.key.login(ctx, r.image.Username, netip.AddrPortFrom(address, 22), begin); err != nil {
 		return l, v, err
 	}
 	l.ssh = since()
@@ -165,7 +165,7 @@ func (r *race) timeBare(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	defer stop()
-	if err := r.key.login(ctx, r.image.Username, at); err != nil {
+	if err := r.key.login(ctx, r.image.Username, at, begin); err != nil {
 		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.said())
 	}
 	return report.Now().Sub(begin).Seconds(), nil

@@ -49,13 +49,13 @@ func newIdentity() (identity, error) {
 	return identity{signer, string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " bench"}, nil
 }
 
-// login returns once a command by SSH has told the hostname. Both sides are
-// asked in this way.
-func (id identity) login(ctx context.Context, user string, address netip.AddrPort) error {
+// login returns once a command by SSH has told the hostname of a machine that was
+// ordered at begin. Both sides are asked in this way.
+func (id identity) login(ctx context.Context, user string, address netip.AddrPort, begin time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, loginWithin)
 	defer cancel()
 	for last := errors.New("no banner"); ; {
-		conn, err := greeting(ctx, address)
+		conn, err := greeting(ctx, address, begin)
 		if err != nil {
 			return fmt.Errorf("log in to %s: %w: %w", address, err, last)
 		}
@@ -78,18 +78,17 @@ type greeted struct {
 func (g greeted) Read(p []byte) (int, error) { return g.ahead.Read(p) }
 
 // greeting returns the first connection at which an SSH server greets.
-func greeting(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+func greeting(ctx context.Context, address netip.AddrPort, begin time.Time) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	first := make(chan net.Conn)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel()
-	begin := report.Now()
 	for i := range askers {
 		asking.Go(func() {
 			for wait := askEvery * time.Duration(i); report.Pause(ctx, wait) == nil; wait = askEvery / askers {
 				// A machine that is slow to boot is slow to answer as well.
-				conn, err := ask(ctx, address, max(askFor, report.Now().Sub(begin)/20))
+				conn, err := ask(ctx, address, max(askFor, report.Now().Sub(begin)/8))
 				if err != nil {
 					continue
 				}

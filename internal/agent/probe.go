@@ -17,6 +17,7 @@ const (
 	sshPort      = 22
 	probeTime    = 5 * time.Second
 	probesAtOnce = 3 // one may hang in a handshake that came a moment too early
+	firstProbe   = 300 * time.Millisecond // the patience with a machine that has just started
 	firstPoll    = 40 * time.Millisecond
 	lastPoll     = 2 * time.Second
 )
@@ -78,11 +79,11 @@ func (k *keeper) watch(ctx context.Context, o vm.Order) error {
 }
 
 // answers asks address again and again, often while a machine is young and
-// ever more seldom. It reports false when the time is up or ctx is cancelled.
+// ever more seldom and patiently. It reports false when the time is up or ctx is cancelled.
 func (k *keeper) answers(ctx context.Context, address netip.AddrPort, started time.Time) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	answered := make(chan bool, probesAtOnce)
-	asking := 0
+	asking, asked := 0, time.Time{}
 	defer func() {
 		cancel()
 		for range asking {
@@ -90,13 +91,17 @@ func (k *keeper) answers(ctx context.Context, address netip.AddrPort, started ti
 		}
 	}()
 	for {
-		age := k.Now().Sub(started)
+		now := k.Now()
+		age := now.Sub(started)
 		if age >= k.ReadyAfter {
 			return false
 		}
-		if asking < probesAtOnce {
-			asking++
-			go func() { answered <- k.Probe(ctx, address) == nil }()
+		// What is asked before the guest has a network is lost, and TCP repeats
+		// it only after seconds: a machine that boots fast is asked anew.
+		patience := min(max(age/4, firstProbe), probeTime)
+		if asking == 0 || asking < probesAtOnce && now.Sub(asked) >= patience/probesAtOnce {
+			asking, asked = asking+1, now
+			go func() { answered <- k.probe(ctx, address, patience) == nil }()
 		}
 		timer := time.NewTimer(min(max(age/100, firstPoll), lastPoll))
 		for waiting := true; waiting; {
@@ -115,4 +120,11 @@ func (k *keeper) answers(ctx context.Context, address netip.AddrPort, started ti
 			}
 		}
 	}
+}
+
+// probe is Probe within a time.
+func (k *keeper) probe(ctx context.Context, address netip.AddrPort, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return k.Probe(ctx, address)
 }
