@@ -16,7 +16,7 @@ import (
 const (
 	sshPort      = 22
 	probeTime    = 5 * time.Second
-	probesAtOnce = 3 // one may hang in a handshake that came a moment too early
+	probesAtOnce = 3                      // one may hang in a handshake that came a moment too early
 	firstProbe   = 300 * time.Millisecond // the patience with a machine that has just started
 	firstPoll    = 40 * time.Millisecond
 	lastPoll     = 2 * time.Second
