@@ -67,8 +67,11 @@ func holder(lock *os.File) int {
 	return pid
 }
 
-// Close lets the folder go.
-func (f *folder) Close() error { return f.lock.Close() }
+// Close lets the folder go, at once even if a process that is just being started
+// has a copy of the open file.
+func (f *folder) Close() error {
+	return errors.Join(syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close())
+}
 
 func (f *folder) file(name ...string) string {
 	return filepath.Join(append([]string{f.path}, name...)...)

@@ -67,8 +67,12 @@ func openFolder(dir string) (*folder, error) {
 	return f, nil
 }
 
-// Close gives the folder to the next agent.
-func (f *folder) Close() error { return errors.Join(f.lock.Close(), f.root.Close()) }
+// Close gives the folder to the next agent. The lock is let go in so many words:
+// a process that is just being started has a copy of the open file, which would
+// keep it for a moment longer.
+func (f *folder) Close() error {
+	return errors.Join(syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close(), f.root.Close())
+}
 
 // vmPath returns the path of a VM's file for those who need one.
 func (f *folder) vmPath(id, file string) string { return filepath.Join(f.path, vmsDir, id, file) }

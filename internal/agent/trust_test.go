@@ -3,8 +3,11 @@ package agent_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -184,4 +187,45 @@ func TestOrderThatIsNoFolder(t *testing.T) {
 			t.Errorf("folders %v, told of %d; want the other VM alone", got, r.told())
 		}
 	})
+}
+
+// A process that is being started holds copies of all open files until it is
+// the new program; an agent that stops must not wait for it to let go.
+func TestStoppedAgentGivesTheFolderBackAtOnce(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.start()
+		r.order(order("0xA", 1, ssh))
+		r.reaches("0xA", 1, vm.Ready)
+		copyOpen(t, filepath.Join(r.dir, "agent", "lock"))
+		r.halt()
+		if joined, err := agent.Enrolled(r.dir); !joined || err != nil {
+			t.Errorf("after the agent stopped: joined %t, %v", joined, err)
+		}
+	})
+}
+
+// copyOpen keeps a copy of the file that this process has open under a name.
+func copyOpen(t *testing.T, name string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if at, err := os.Readlink("/proc/self/fd/" + e.Name()); err != nil || at != name {
+			continue
+		}
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := syscall.Dup(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Close(kept) })
+		return
+	}
+	t.Fatalf("%s is not open", name)
 }

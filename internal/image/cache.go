@@ -193,10 +193,13 @@ func (c *Cache) Close() error {
 	return c.release()
 }
 
+// release lets the folder go, the lock in so many words: a process that is just
+// being started has a copy of the open file, which would keep it for a moment
+// longer.
 func (c *Cache) release() error {
 	err := c.root.Close()
 	if c.lock != nil {
-		err = errors.Join(err, c.lock.Close())
+		err = errors.Join(err, syscall.Flock(int(c.lock.Fd()), syscall.LOCK_UN), c.lock.Close())
 	}
 	return err
 }
