@@ -33,7 +33,7 @@ func add(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.Print(k, table(k))
+			return s.Print(identified(k)[0], table(k))
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "what to call the key")

@@ -28,9 +28,23 @@ func list(s *session.Session) *cobra.Command {
 			if len(keys) == 0 {
 				s.Notef("No keys yet. Register one with `cpucloud key add FILE`.")
 			}
-			return s.Print(keys, table(keys...))
+			return s.Print(identified(keys...), table(keys...))
 		},
 	}
+}
+
+// key is an SSH key whose id is its fingerprint.
+type key struct {
+	ID string `json:"id"`
+	client.SSHKey
+}
+
+func identified(keys ...client.SSHKey) []key {
+	list := make([]key, len(keys))
+	for i, k := range keys {
+		list[i] = key{k.Fingerprint, k}
+	}
+	return list
 }
 
 func table(keys ...client.SSHKey) session.Table {

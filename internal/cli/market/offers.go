@@ -42,11 +42,25 @@ func Offers(s *session.Session) *cobra.Command {
 			if len(offers) == 0 {
 				s.Notef("Nothing fits. Loosen a filter, or see everything with `cpucloud offers`.")
 			}
-			return s.Print(offers, offerTable(offers))
+			return s.Print(identified(offers), offerTable(offers))
 		},
 	}
 	want.Bind(s, cmd)
 	return cmd
+}
+
+// offer is an offer with a name of its own, which the API does not give it.
+type offer struct {
+	ID string `json:"id"` // datacenter and configuration
+	client.Offer
+}
+
+func identified(offers []client.Offer) []offer {
+	list := make([]offer, len(offers))
+	for i, o := range offers {
+		list[i] = offer{PlaceOf(o.Datacenter) + "/" + o.Configuration.Slug, o}
+	}
+	return list
 }
 
 func offerTable(offers []client.Offer) session.Table {

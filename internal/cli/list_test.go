@@ -1,0 +1,35 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+)
+
+// Scripts can tell the objects of every list apart.
+func TestListsAsJSONHaveIDs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.putKey(t, "id_rsa.pub")
+	for _, args := range [][]string{{"vm", "create", "web", "--image", "https://i.example/a.img"}, {"key", "add", filepath.Join(w.env["HOME"], ".ssh", "id_rsa.pub")}} {
+		if code, _, stderr := w.run(t, args...); code != 0 {
+			t.Fatalf("%v: exit code %d, %s", args, code, stderr)
+		}
+	}
+	for _, args := range [][]string{{"offers"}, {"vm", "list"}, {"key", "list"}, {"image", "list"}, {"datacenter", "list"}} {
+		code, stdout, stderr := w.run(t, append(args, "-o", "json")...)
+		var list []struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal([]byte(stdout), &list); err != nil || code != 0 || len(list) == 0 {
+			t.Errorf("%v: exit code %d, %v, %d objects, %s", args, code, err, len(list), stderr)
+		}
+		ids := map[string]bool{}
+		for _, o := range list {
+			ids[o.ID] = true
+		}
+		if ids[""] || len(ids) != len(list) {
+			t.Errorf("%v: %d objects with ids %v, want one each", args, len(list), ids)
+		}
+	}
+}
