@@ -123,7 +123,7 @@ func (c *cloud) join(city string) *agent {
 		c.t.Fatal(err)
 	}
 	a := &agent{inventory: capacity.Inventory{
-		Hardware: hardware, Total: capacity.Vector{VCPU: 8, RAMGiB: 16, StorageGiB: 400, Addresses: 6}, VCPUPerThread: 1,
+		Hardware: hardware, Total: capacity.Vector{VCPU: 8, RAMGiB: 16, StorageGiB: 400, Addresses: 6}, VCPUPerThread: 4,
 		Pool: netip.MustParsePrefix("203.0.113.0/29"), Hypervisor: "fake", Accelerator: "tcg",
 	}}
 	if a.server, err = c.control.Enroll(c.t.Context(), token, key, a.inventory); err != nil {

@@ -22,6 +22,9 @@ func TestOffers(t *testing.T) {
 		if r.Price != want[r.Type] || len(r.Metadata) == 0 {
 			t.Errorf("resource %+v, want a price of %s", r, want[r.Type])
 		}
+		if got := r.Metadata["perThread"]; r.Type == "VCPU" && got != "4" {
+			t.Errorf("a hardware thread is sold %q times, want it shown as 4", got)
+		}
 		delete(want, r.Type)
 	}
 	if len(want) > 0 {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/money"
@@ -17,7 +18,7 @@ var searchOffers = operation{
 		"additionalResources": {"storage": [{"supply": 50, "units": "GiB", "type": "NVMe"}]}, "maxTotalPricePerEpochUsd": "2.5"}`,
 	response: `[{"configuration": {"slug": "cpu-2-ram-4gb-storage-25gb", "price": "0.84"},
 		"resources": [
-			{"type": "VCPU", "metadata": {"manufacturer": "AMD", "brand": "EPYC", "architecture": "Zen", "generation": "4"}, "price": "0.4"},
+			{"type": "VCPU", "metadata": {"manufacturer": "AMD", "brand": "EPYC", "architecture": "Zen", "generation": "4", "perThread": "4"}, "price": "0.4"},
 			{"type": "RAM", "metadata": {"type": "DDR", "generation": "5"}, "price": "0.24"},
 			{"type": "STORAGE", "metadata": {"type": "NVMe"}, "price": "0.1"},
 			{"type": "PUBLIC_IP", "metadata": {"version": "4"}, "price": "0.1"}],
@@ -102,6 +103,9 @@ func offerOf(m market.Match) (offer, error) {
 		price, err := units[p.Type].Times(p.Supply)
 		if err != nil {
 			return o, err
+		}
+		if p.Type == vcpu {
+			p.Metadata["perThread"] = strconv.FormatInt(m.VCPUPerThread(), 10) // customers see what is oversold
 		}
 		o.Resources = append(o.Resources, offeredPart{Type: p.Type, Metadata: p.Metadata, Price: price})
 	}

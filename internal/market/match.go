@@ -84,6 +84,16 @@ func (m Match) MaxExtraGiB() int64 {
 	return best
 }
 
+// VCPUPerThread returns how often the offer's servers sell each hardware thread,
+// the most where they differ; 1 is not oversold.
+func (m Match) VCPUPerThread() int64 {
+	most := int64(1)
+	for _, s := range m.Offer.Servers {
+		most = max(most, s.VCPUPerThread)
+	}
+	return most
+}
+
 // Placement is the place of one VM.
 type Placement struct {
 	Offer         *Offer

@@ -71,9 +71,17 @@ func offerTable(offers []client.Offer) session.Table {
 			free += server.AvailableBasicInstances
 		}
 		t.Add(o.Configuration.Slug, o.Configuration.Price, fmt.Sprint(free), PlaceOf(o.Datacenter), fmt.Sprint(o.Datacenter.Tier),
-			part(o, "VCPU", "manufacturer", "architecture"), part(o, "RAM", "type", "generation"), part(o, "STORAGE", "type"), extraOf(o))
+			part(o, "VCPU", "manufacturer", "architecture")+shared(o), part(o, "RAM", "type", "generation"), part(o, "STORAGE", "type"), extraOf(o))
 	}
 	return t
+}
+
+// shared tells how many vCPUs are sold of each hardware thread, if it is more than one.
+func shared(o client.Offer) string {
+	if n := part(o, "VCPU", "perThread"); n != "" && n != "1" {
+		return ", " + n + " vCPU a thread"
+	}
+	return ""
 }
 
 // part joins what an offer says about one of its resources.
