@@ -63,7 +63,7 @@ func TestNewSortsByTime(t *testing.T) {
 
 func TestNewVMIsWellFormed(t *testing.T) {
 	t.Parallel()
-	got, err := id.NewVM(rand.Reader)
+	got, err := id.NewVM(time.Now(), rand.Reader)
 	if err != nil || !regexp.MustCompile(`^0x[0-9a-fA-F]{40}$`).MatchString(got) {
 		t.Fatalf("NewVM = %q, %v", got, err)
 	}

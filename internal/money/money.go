@@ -2,7 +2,7 @@
 package money
 
 import (
-	"fmt"
+	"bytes"
 	"math"
 	"math/big"
 	"strconv"
@@ -105,16 +105,22 @@ func (a Amount) Share(part, whole int64) Amount {
 
 // String returns the decimal with a leading zero and no needless trailing
 // zeros: "0.30697", "12", "-0.5".
-func (a Amount) String() string {
-	sign, u := "", uint64(a)
+func (a Amount) String() string { return string(a.Append(nil)) }
+
+// Append writes the decimal of String behind b.
+func (a Amount) Append(b []byte) []byte {
+	u := uint64(a)
 	if a < 0 {
-		sign, u = "-", -u
+		b, u = append(b, '-'), -u
 	}
-	s := fmt.Sprintf("%s%d", sign, u/uint64(USDC))
-	if frac := u % uint64(USDC); frac != 0 {
-		s += "." + strings.TrimRight(fmt.Sprintf("%06d", frac), "0")
+	b = strconv.AppendUint(b, u/uint64(USDC), 10)
+	frac := u % uint64(USDC)
+	if frac == 0 {
+		return b
 	}
-	return s
+	digits := strconv.AppendUint(make([]byte, 0, 7), frac+uint64(USDC), 10) // a 1 and the six decimals
+	digits[0] = '.'
+	return append(b, bytes.TrimRight(digits, "0")...)
 }
 
 // MarshalText writes the decimal, so that JSON carries a string.
