@@ -17,19 +17,25 @@ type Catalogue struct {
 	Storage        []capacity.Storage
 }
 
-// Summarise returns the values that occur in the offers, each once, sorted. A
-// configuration occurs where an empty server of an offer has room for it, so
-// that the list doesn't flicker as VMs come and go.
-func Summarise(offers []Offer) Catalogue {
-	c := Catalogue{}
-	for _, o := range offers {
-		if len(o.Servers) == 0 {
+// Catalogue returns the values that occur, each once, sorted. A configuration
+// occurs where an empty server of an offer has room for it, so that the list
+// doesn't flicker as VMs come and go.
+func (x *Index) Catalogue() Catalogue {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var c Catalogue
+	caps := uint16(0)
+	for _, g := range x.groups {
+		if !g.offer.sells() || len(g.slots) == 0 {
 			continue
 		}
-		c.Countries = append(c.Countries, o.Datacenter.Country)
-		c.CPU = append(c.CPU, capacity.CPU{Manufacturer: o.Hardware.CPU.Manufacturer, Architecture: o.Hardware.CPU.Architecture})
-		c.Memory = append(c.Memory, o.Hardware.Memory)
-		c.Storage = append(c.Storage, o.Hardware.Storage)
+		for i := range g.slots {
+			caps |= g.slots[i].caps
+		}
+		c.Countries = append(c.Countries, g.offer.Datacenter.Country)
+		c.CPU = append(c.CPU, capacity.CPU{Manufacturer: g.hardware.CPU.Manufacturer, Architecture: g.hardware.CPU.Architecture})
+		c.Memory = append(c.Memory, g.hardware.Memory)
+		c.Storage = append(c.Storage, g.hardware.Storage)
 	}
 	c.Countries = unique(c.Countries, strings.Compare)
 	c.CPU = unique(c.CPU, func(a, b capacity.CPU) int {
@@ -40,16 +46,12 @@ func Summarise(offers []Offer) Catalogue {
 	})
 	c.Storage = unique(c.Storage, func(a, b capacity.Storage) int { return strings.Compare(a.Type, b.Type) })
 	c.Configurations = []string{}
-	for _, conf := range catalogue {
-		if slices.ContainsFunc(offers, func(o Offer) bool { return holds(o, conf) }) {
-			c.Configurations = append(c.Configurations, conf.Slug())
+	for i := range configurations {
+		if caps&(1<<i) != 0 {
+			c.Configurations = append(c.Configurations, slugs[i])
 		}
 	}
 	return c
-}
-
-func holds(o Offer, conf Configuration) bool {
-	return slices.ContainsFunc(o.Servers, func(s Server) bool { return s.Capacity.Fits(conf.Demand(0)) })
 }
 
 // unique sorts items and drops repeated ones; the result is never nil.

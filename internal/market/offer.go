@@ -1,51 +1,20 @@
 // Package market knows what is for sale and which of it fits: servers, offers,
-// configurations, constraints and the match between them. It is pure: offers
-// go in, matches come out.
+// configurations, constraints, and the index that finds the match between them.
+// It is pure: servers go in, matches and placements come out.
 package market
 
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
-// Datacenter is a place with servers.
-type Datacenter struct {
-	ID             string
-	ProviderID     string
-	Country        string // ISO 3166-1 alpha-2
-	City           string // UN/LOCODE without the country, such as NYC
-	Index          int64  // within the city, from 1
-	Tier           int64  // 1–4
-	Certifications []string
-}
-
-// Slug names the datacenter: us-nyc-1.
-func (d Datacenter) Slug() string {
-	return strings.ToLower(fmt.Sprintf("%s-%s-%d", d.Country, d.City, d.Index))
-}
-
-// Check returns an Invalid fault unless the datacenter is well formed.
-func (d Datacenter) Check() error {
-	letters := func(s string, n int) bool {
-		return len(s) == n && !strings.ContainsFunc(s, func(c rune) bool { return c < 'A' || c > 'Z' })
-	}
-	switch {
-	case !letters(d.Country, 2):
-		return fault.Newf(fault.Invalid, "country %q is not two capital letters of ISO 3166-1", d.Country)
-	case !letters(d.City, 3):
-		return fault.Newf(fault.Invalid, "city %q is not the three capital letters of a UN/LOCODE", d.City)
-	case d.Index < 1:
-		return fault.Newf(fault.Invalid, "index %d of a datacenter is not 1 or more", d.Index)
-	case d.Tier < 1 || d.Tier > 4:
-		return fault.Newf(fault.Invalid, "tier %d is not within 1 to 4", d.Tier)
-	}
-	return nil
-}
+// MaxUnitPrice bounds each price of a list: 1,000,000 USDC per unit and epoch.
+// No VM's price can overflow then.
+const MaxUnitPrice = 1_000_000 * money.USDC
 
 // Prices is a price list in micro-USDC per unit and epoch.
 type Prices struct {
@@ -55,40 +24,101 @@ type Prices struct {
 	Address money.Amount // per public IPv4 address
 }
 
-// Of returns the price of v for an epoch. It is exact: whole units times whole
-// micro-USDC. Returns an Invalid fault when it can't be held.
-func (p Prices) Of(v capacity.Vector) (money.Amount, error) {
-	var parts []money.Amount
-	for _, item := range []struct {
-		unit  money.Amount
-		count int64
-	}{{p.VCPU, v.VCPU}, {p.RAM, v.RAMGiB}, {p.Storage, v.StorageGiB}, {p.Address, v.Addresses}} {
-		part, err := item.unit.Times(item.count)
-		if err != nil {
-			return 0, err
+// Check returns an Invalid fault for a price that is negative or absurd.
+func (p Prices) Check() error {
+	for _, unit := range []money.Amount{p.VCPU, p.RAM, p.Storage, p.Address} {
+		if unit < 0 || unit > MaxUnitPrice {
+			return fault.Newf(fault.Invalid, "a price of %s USDC is not within 0 to %s", unit, MaxUnitPrice)
 		}
-		parts = append(parts, part)
 	}
-	return money.Sum(parts...)
+	return nil
 }
 
-// Offer lists servers of identical hardware in one datacenter at one price list.
+// Of returns the price of v for an epoch. It is exact: whole units times whole
+// micro-USDC. Prices that pass Check, and amounts up to 1<<20, can't overflow.
+func (p Prices) Of(v capacity.Vector) money.Amount {
+	return p.VCPU*money.Amount(v.VCPU) + p.RAM*money.Amount(v.RAMGiB) +
+		p.Storage*money.Amount(v.StorageGiB) + p.Address*money.Amount(v.Addresses)
+}
+
+// Offer is a price list of one provider in one datacenter, for servers of some
+// hardware.
 type Offer struct {
 	ID              string
+	Name            string // unique within its provider
 	ProviderID      string
+	Provider        string // name
 	Datacenter      Datacenter
-	Hardware        capacity.Hardware
+	Hardware        capacity.Hardware // what it lists; "" in a member is anything
 	Prices          Prices
 	MaxExtraStorage int64 // GiB that one VM may add to its configuration, 0 for no limit but the server's
-	Servers         []Server
+	Withdrawn       bool  // sells nothing any more
+}
+
+// Lists reports whether servers of that hardware are sold by the offer.
+func (o Offer) Lists(hw capacity.Hardware) bool {
+	for _, pair := range pairs(o.Hardware, hw) {
+		if !like(pair[0], pair[1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// sells reports whether VMs can be bought of it: it isn't withdrawn, and its
+// prices are such that none overflows.
+func (o *Offer) sells() bool { return !o.Withdrawn && o.Prices.Check() == nil }
+
+// precision counts the members of the hardware that the offer names.
+func (o Offer) precision() (n int) {
+	for _, pair := range pairs(o.Hardware, o.Hardware) {
+		if pair[0] != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func pairs(a, b capacity.Hardware) [7][2]string {
+	return [...][2]string{
+		{a.CPU.Manufacturer, b.CPU.Manufacturer},
+		{a.CPU.Brand, b.CPU.Brand},
+		{a.CPU.Architecture, b.CPU.Architecture},
+		{a.CPU.Generation, b.CPU.Generation},
+		{a.Memory.Type, b.Memory.Type},
+		{a.Memory.Generation, b.Memory.Generation},
+		{a.Storage.Type, b.Storage.Type},
+	}
+}
+
+// ForHardware returns the offer that lists such a server: the one that names
+// most of its hardware, the first by name among equals. It is nil when none
+// does.
+func ForHardware(offers []Offer, hw capacity.Hardware) *Offer {
+	var best *Offer
+	for i := range offers {
+		o := &offers[i]
+		if o.Withdrawn || !o.Lists(hw) {
+			continue
+		}
+		if best == nil || o.precision() > best.precision() || o.precision() == best.precision() && o.Name < best.Name {
+			best = o
+		}
+	}
+	return best
 }
 
 // Server is one machine of an offer.
 type Server struct {
-	ID            string
+	Number        uint32 // counts the servers of a marketplace, from 1
+	OfferID       string
+	Hardware      capacity.Hardware
 	Capacity      capacity.Vector // what may be sold
 	Used          capacity.Vector // what is taken
-	VCPUPerThread int64           // how often each hardware thread is sold
+	VCPUPerThread int64           // how often each hardware thread is sold; 1 is not oversold
+	Open          bool            // new VMs may be placed on it
+	Removed       bool            // it is not of the marketplace any more
+	Measured      *capacity.Measured
 }
 
 // Free returns what can still be taken.
@@ -101,9 +131,12 @@ type Configuration struct {
 	StorageGiB int64
 }
 
+// configurations is how many basic configurations there are.
+const configurations = 14
+
 // catalogue holds the basic configurations from the smallest: multiples of the
 // compute unit of 2 vCPU and 4 GiB, with 25 GiB of storage or more.
-var catalogue = []Configuration{
+var catalogue = [configurations]Configuration{
 	{2, 4, 25},
 	{2, 4, 50},
 	{4, 8, 25},
@@ -120,11 +153,26 @@ var catalogue = []Configuration{
 	{64, 128, 100},
 }
 
+// slugs are the names of the configurations, in their order.
+var slugs = func() (names [configurations]string) {
+	for i, c := range catalogue {
+		names[i] = c.slug()
+	}
+	return names
+}()
+
 // Configurations returns the basic configurations, smallest first.
-func Configurations() []Configuration { return slices.Clone(catalogue) }
+func Configurations() []Configuration { return slices.Clone(catalogue[:]) }
 
 // Slug names the configuration: cpu-2-ram-4gb-storage-25gb.
 func (c Configuration) Slug() string {
+	if i := slices.Index(catalogue[:], c); i >= 0 {
+		return slugs[i]
+	}
+	return c.slug()
+}
+
+func (c Configuration) slug() string {
 	return fmt.Sprintf("cpu-%d-ram-%dgb-storage-%dgb", c.VCPU, c.RAMGiB, c.StorageGiB)
 }
 
