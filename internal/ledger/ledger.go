@@ -48,6 +48,7 @@ const (
 	Charge     Kind = "charge"     // reserve → provider pending, one epoch
 	TopUp      Kind = "topup"      // customer → reserve
 	Refund     Kind = "refund"     // reserve → customer
+	Return     Kind = "return"     // provider pending → reserve, the part of an epoch that was not delivered
 )
 
 // Entry moves Amount from one account to another. It is never changed.
@@ -58,7 +59,7 @@ type Entry struct {
 	To     Account
 	Amount money.Amount // positive
 	VM     string       // the VM it is about, "" for none
-	Epoch  int64        // the epoch that a charge pays, from 1; 0 for other kinds
+	Epoch  int64        // the epoch that a charge pays or a return is of, from 1; 0 for other kinds
 	Reason string       // a sentence for the customer
 	// Key is unique in the ledger: whatever is retried makes the same key, and
 	// so no second entry.
@@ -98,6 +99,14 @@ func Rent(at time.Time, vmID, providerID string, price money.Amount, n int64) En
 	return Entry{
 		At: at, Kind: Charge, From: Reserve(vmID), To: Pending(providerID), Amount: price, VM: vmID, Epoch: n,
 		Reason: fmt.Sprintf("rent of epoch %d", n), Key: fmt.Sprintf("charge:%s:%d", vmID, n),
+	}
+}
+
+// Undelivered returns to a VM's reserve a part of what epoch n was charged.
+func Undelivered(at time.Time, vmID, providerID string, part money.Amount, n int64) Entry {
+	return Entry{
+		At: at, Kind: Return, From: Pending(providerID), To: Reserve(vmID), Amount: part, VM: vmID, Epoch: n,
+		Reason: fmt.Sprintf("the part of epoch %d that was not delivered", n), Key: fmt.Sprintf("return:%s:%d", vmID, n),
 	}
 }
 

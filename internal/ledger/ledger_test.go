@@ -42,6 +42,13 @@ func TestEntries(t *testing.T) {
 			ledger.Entry{Kind: ledger.Charge, From: "vm:0x1", To: "provider:nord:pending", Amount: 50, VM: "0x1", Epoch: 12, Reason: "rent of epoch 12", Key: "charge:0x1:12"},
 		},
 		{
+			ledger.Undelivered(now, "0x1", "nord", 20, 12),
+			ledger.Entry{
+				Kind: ledger.Return, From: "provider:nord:pending", To: "vm:0x1", Amount: 20, VM: "0x1", Epoch: 12,
+				Reason: "the part of epoch 12 that was not delivered", Key: "return:0x1:12",
+			},
+		},
+		{
 			ledger.Release(now, "anna", "0x1", 50, "deleted"),
 			ledger.Entry{Kind: ledger.Refund, From: "vm:0x1", To: "account:anna", Amount: 50, VM: "0x1", Reason: "deleted", Key: "refund:0x1"},
 		},
@@ -72,11 +79,12 @@ func TestKeysDiffer(t *testing.T) {
 		hold, err := ledger.Reservation(now, "a", v, 1)
 		for _, e := range []ledger.Entry{
 			a, hold, ledger.Credit(now, "a", 1, "", v), ledger.Debit(now, "a", 1, "", v), ledger.Release(now, "a", v, 1, ""),
+			ledger.Undelivered(now, v, "p", 1, n),
 		} {
 			keys[e.Key] = true
 		}
-		if err != nil || len(keys) != 5 {
-			t.Errorf("five kinds of entries have %d keys (%v)", len(keys), err)
+		if err != nil || len(keys) != 6 {
+			t.Errorf("six kinds of entries have %d keys (%v)", len(keys), err)
 		}
 	})
 }

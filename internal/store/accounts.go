@@ -23,6 +23,12 @@ func (t *Tx) InsertAccount(ctx context.Context, a account.Account) error {
 	return err
 }
 
+// InitAccount adds an account unless there is one with its id.
+func (t *Tx) InitAccount(ctx context.Context, a account.Account) error {
+	_, err := t.exec(ctx, `INSERT INTO accounts (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING`, a.ID, a.Name, micros(a.CreatedAt))
+	return err
+}
+
 // Account returns an account, or a NotFound fault.
 func (t *Tx) Account(ctx context.Context, id string) (account.Account, error) {
 	r, err := row[accountRow](ctx, t, "no such account", `SELECT id, name, created_at FROM accounts WHERE id = ?`, id)
@@ -118,6 +124,40 @@ func (t *Tx) SaveAnswer(ctx context.Context, a Answer) (kept bool, err error) {
 	n, err := t.exec(ctx, `INSERT INTO answers (account_id, key, request, answer, created_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (account_id, key) DO NOTHING`, a.AccountID, a.Key, a.Request, a.Answer, micros(a.CreatedAt))
 	return n == 1, err
+}
+
+func (s *script) answers(list []Answer) {
+	lines := make([][]any, len(list))
+	for i, a := range list {
+		lines[i] = []any{a.AccountID, a.Key, a.Request, a.Answer, micros(a.CreatedAt)}
+	}
+	s.insert(`INSERT INTO answers (account_id, key, request, answer, created_at)`, lines)
+}
+
+// Answers returns those of the answers that are kept, of which account and key
+// are given.
+func (t *Tx) Answers(ctx context.Context, asked []Answer) ([]Answer, error) {
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	lines := make([][]any, len(asked))
+	for i, a := range asked {
+		lines[i] = []any{a.AccountID, a.Key}
+	}
+	text, args := values(lines)
+	list, err := rows[struct {
+		AccountID string
+		Key       string
+		Request   string
+		Answer    string
+		CreatedAt int64
+	}](ctx, t, `SELECT a.account_id, a.key, a.request, a.answer, a.created_at FROM answers a JOIN (VALUES `+text+`) AS t
+		ON a.account_id = t.column1 AND a.key = t.column2 ORDER BY a.account_id, a.key`, args...)
+	out := make([]Answer, len(list))
+	for i, r := range list {
+		out[i] = Answer{AccountID: r.AccountID, Key: r.Key, Request: r.Request, Answer: r.Answer, CreatedAt: at(r.CreatedAt)}
+	}
+	return out, err
 }
 
 // Answer returns what is kept under a key, or a NotFound fault.

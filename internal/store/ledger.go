@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/uptrace/bun"
+
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
@@ -52,6 +54,20 @@ func (t *Tx) Balance(ctx context.Context, a ledger.Account) (money.Amount, error
 		return 0, nil
 	}
 	return money.Amount(r.Amount), err
+}
+
+// Balances returns what accounts hold.
+func (t *Tx) Balances(ctx context.Context, accounts []ledger.Account) (map[ledger.Account]money.Amount, error) {
+	names := convert(accounts, func(a ledger.Account) string { return string(a) })
+	list, err := rows[struct {
+		Account string
+		Amount  int64
+	}](ctx, t, `SELECT account, amount FROM balances WHERE account IN (?) ORDER BY account`, bun.List(names))
+	held := make(map[ledger.Account]money.Amount, len(list))
+	for _, r := range list {
+		held[ledger.Account(r.Account)] = money.Amount(r.Amount)
+	}
+	return held, err
 }
 
 type entryRow struct {

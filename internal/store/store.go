@@ -56,7 +56,8 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Tx is one transaction.
 type Tx struct {
-	db bun.IDB
+	db       bun.IDB
+	revision int64 // of the marketplace that it makes, 0 while it changes nothing there
 }
 
 // Write runs fn in one transaction that is committed when fn returns nil. There

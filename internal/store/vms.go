@@ -38,6 +38,8 @@ type vmRow struct {
 	NextBilling  int64
 	EndedAt      int64
 	Gone         bool
+
+	AffinityGroup string
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -51,7 +53,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		State: vm.State(r.State), Since: at(r.Since), Reason: r.Reason, Deadline: at(r.Deadline), Address: address,
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
-		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone,
+		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, AffinityGroup: r.AffinityGroup,
 	}
 	return v, fromJSON(r.Spec, &v.Spec)
 }
@@ -60,21 +62,32 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.affinity_group`
 
 // InsertVM adds a VM.
-func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
-	spec, err := toJSON(v.Spec)
-	if err != nil {
-		return err
+func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error { return t.InsertVMs(ctx, []vm.VM{v}) }
+
+// InsertVMs adds VMs.
+func (t *Tx) InsertVMs(ctx context.Context, list []vm.VM) error {
+	return t.StoreOrders(ctx, Orders{VMs: list})
+}
+
+func (s *script) vms(list []vm.VM) error {
+	lines := make([][]any, len(list))
+	for i, v := range list {
+		spec, err := toJSON(v.Spec)
+		if err != nil {
+			return err
+		}
+		lines[i] = []any{
+			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
+			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
+			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.AffinityGroup,
+		}
 	}
-	_, err = t.exec(ctx, `INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
-		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
-		v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
-		v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone)
-	return err
+	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, affinity_group)`, lines)
+	return nil
 }
 
 // UpdateVM writes all of v that can change. Its reserve is the ledger's.
@@ -193,16 +206,42 @@ func (t *Tx) PutEvent(ctx context.Context, vmID string, e vm.Event) error {
 	return err
 }
 
+type eventRow struct {
+	Key  string
+	At   int64
+	Text string
+}
+
+func (r eventRow) event() vm.Event { return vm.Event{At: at(r.At), Key: r.Key, Text: r.Text} }
+
 // Events returns a VM's timeline, oldest first.
 func (t *Tx) Events(ctx context.Context, vmID string) ([]vm.Event, error) {
+	list, err := rows[eventRow](ctx, t, `SELECT key, at, text FROM vm_events WHERE vm_id = ? ORDER BY at, id`, vmID)
+	return convert(list, eventRow.event), err
+}
+
+// Load returns how many VMs of an account are on each server, by the server's
+// number.
+func (t *Tx) Load(ctx context.Context, accountID string) (map[uint32]int, error) {
+	return t.numbers(ctx, `SELECT s.number, COUNT(*) AS n FROM vms v JOIN servers s ON s.id = v.server_id
+		WHERE v.account_id = ? AND NOT v.gone GROUP BY s.number ORDER BY s.number`, accountID)
+}
+
+// AffinityServers returns how many VMs of an account's group are on each
+// server, by the server's number.
+func (t *Tx) AffinityServers(ctx context.Context, accountID, group string) (map[uint32]int, error) {
+	return t.numbers(ctx, `SELECT s.number, COUNT(*) AS n FROM vms v JOIN servers s ON s.id = v.server_id
+		WHERE v.account_id = ? AND v.affinity_group = ? AND v.affinity_group <> '' AND NOT v.gone GROUP BY s.number ORDER BY s.number`, accountID, group)
+}
+
+func (t *Tx) numbers(ctx context.Context, query string, args ...any) (map[uint32]int, error) {
 	list, err := rows[struct {
-		Key  string
-		At   int64
-		Text string
-	}](ctx, t, `SELECT key, at, text FROM vm_events WHERE vm_id = ? ORDER BY at, id`, vmID)
-	out := []vm.Event{}
+		Number uint32
+		N      int
+	}](ctx, t, query, args...)
+	out := make(map[uint32]int, len(list))
 	for _, r := range list {
-		out = append(out, vm.Event{At: at(r.At), Key: r.Key, Text: r.Text})
+		out[r.Number] = r.N
 	}
 	return out, err
 }

@@ -47,6 +47,15 @@ func CheckName(name string) error {
 	return nil
 }
 
+// CheckAffinityGroup returns an Invalid fault unless a group is named like a VM,
+// or not at all.
+func CheckAffinityGroup(group string) error {
+	if len(group) > maxName || strings.ContainsFunc(group, func(c rune) bool { return !isWordChar(c) }) {
+		return fault.Newf(fault.Invalid, "affinity group %q is not made of at most %d letters, digits and hyphens", clip(group), maxName)
+	}
+	return nil
+}
+
 // CheckHostname returns an Invalid fault unless h is a host name as RFC 1123
 // says: labels of 1 to 63 letters, digits and inner hyphens, 253 characters in
 // all. A final dot is refused.

@@ -4,12 +4,22 @@ import (
 	"github.com/cpucloud/cpucloud/internal/capacity"
 )
 
+// Version says which list an agent follows.
+type Version struct {
+	Epoch    int64 `json:"epoch"`
+	Revision int64 `json:"revision"`
+}
+
 // Report is all that an agent sees of its server at one moment.
 type Report struct {
 	// Sequence rises with every report of one server, over restarts too, so
 	// that a replayed or late report is known for what it is.
-	Sequence  int64              `json:"sequence"`
+	Sequence int64 `json:"sequence"`
+	// Instance is made anew, at random, by every start of an agent. One that
+	// comes back after another has spoken is a copy of the server's identity.
+	Instance  string             `json:"instance,omitempty"`
 	Inventory capacity.Inventory `json:"inventory"`
+	Follows   Version            `json:"-"`   // told beside the report
 	VMs       []Sighting         `json:"vms"` // complete; what is ordered away is told Absent once
 }
 
@@ -23,6 +33,9 @@ type List struct {
 	Epoch    int64   `json:"epoch"`
 	Revision int64   `json:"revision"`
 	Orders   []Order `json:"orders"`
+	// Measure counts how often a benchmark was asked for. An agent whose newest
+	// one answers an earlier request takes another.
+	Measure int64 `json:"measure,omitempty"`
 }
 
 // Older reports whether l was made before m.

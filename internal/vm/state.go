@@ -29,17 +29,18 @@ const (
 )
 
 // Cause is what may change a VM's state: an agent's report, its customer's
-// wish, or the passing of its deadline.
+// wish, its provider's, or the passing of its deadline.
 type Cause string
 
 // The causes.
 const (
-	SeenPreparing Cause = "seen_preparing"
-	SeenBooting   Cause = "seen_booting"
-	SeenReady     Cause = "seen_ready"
-	SeenBroken    Cause = "seen_broken"
-	Deleted       Cause = "deleted" // its customer wants it gone
-	Overdue       Cause = "overdue" // its deadline passed
+	SeenPreparing   Cause = "seen_preparing"
+	SeenBooting     Cause = "seen_booting"
+	SeenReady       Cause = "seen_ready"
+	SeenBroken      Cause = "seen_broken"
+	Deleted         Cause = "deleted"           // its customer wants it gone
+	EndedByProvider Cause = "ended_by_provider" // its provider gave it up, or drained its server
+	Overdue         Cause = "overdue"           // its deadline passed
 )
 
 // Cause returns what a report of this phase causes; ok is false for a phase
@@ -70,6 +71,10 @@ func Next(s State, c Cause) State {
 	switch c {
 	case Deleted:
 		return Stopped
+	case EndedByProvider:
+		if !s.Ended() {
+			return Terminated
+		}
 	case SeenPreparing, SeenBooting:
 		if s == New {
 			return Launching

@@ -43,7 +43,10 @@ type VM struct {
 	ActivatedAt time.Time // zero until it was Active
 	NextBilling time.Time // zero until it was Active
 	EndedAt     time.Time // zero while it may still run
-	Gone        bool      // its agent reported it absent and its capacity is free again
+	// AffinityGroup keeps it off the servers where VMs of the same account and
+	// group are; "" is none.
+	AffinityGroup string
+	Gone          bool // its agent reported it absent and its capacity is free again
 }
 
 // Spec is what the customer wants to run.

@@ -14,7 +14,7 @@ import (
 
 var (
 	states = []vm.State{vm.New, vm.Launching, vm.Active, vm.SmallBalance, vm.InsufficientFunds, vm.Terminated, vm.Stopped, vm.Failed}
-	causes = []vm.Cause{vm.SeenPreparing, vm.SeenBooting, vm.SeenReady, vm.SeenBroken, vm.Deleted, vm.Overdue}
+	causes = []vm.Cause{vm.SeenPreparing, vm.SeenBooting, vm.SeenReady, vm.SeenBroken, vm.Deleted, vm.EndedByProvider, vm.Overdue}
 )
 
 // The whole table of transitions: what is not listed stays as it is.
@@ -24,6 +24,8 @@ func TestNext(t *testing.T) {
 		"New seen_preparing": vm.Launching, "New seen_booting": vm.Launching, "New seen_ready": vm.Active,
 		"New seen_broken": vm.Failed, "New overdue": vm.Failed,
 		"Launching seen_ready": vm.Active, "Launching seen_broken": vm.Failed, "Launching overdue": vm.Failed,
+		"New ended_by_provider": vm.Terminated, "Launching ended_by_provider": vm.Terminated, "Active ended_by_provider": vm.Terminated,
+		"SmallBalance ended_by_provider": vm.Terminated, "InsufficientFunds ended_by_provider": vm.Terminated,
 	}
 	for _, s := range states {
 		moves[fmt.Sprint(s, " ", vm.Deleted)] = vm.Stopped
@@ -40,7 +42,7 @@ func TestNext(t *testing.T) {
 }
 
 // Whatever happens in whatever order, an ended VM never comes back, and only
-// the customer's wish ends one that was Active.
+// the wish of its customer or its provider ends one that was Active.
 func TestNextNeverRevives(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -50,7 +52,7 @@ func TestNextNeverRevives(t *testing.T) {
 			if s.Ended() && !next.Ended() {
 				t.Fatalf("%s came back as %s after %s", s, next, c)
 			}
-			if s == vm.Active && next != vm.Active && c != vm.Deleted {
+			if s == vm.Active && next != vm.Active && c != vm.Deleted && c != vm.EndedByProvider {
 				t.Fatalf("%s ended an Active VM as %s", c, next)
 			}
 			if !next.Valid() {

@@ -2,17 +2,45 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
+// revision returns the revision of the marketplace.
+func (d *db) revision() int64 {
+	d.t.Helper()
+	return look(d, func(ctx context.Context, tx *store.Tx) (int64, error) { return tx.MarketRevision(ctx) })
+}
+
+func (d *db) changes(since int64) market.Changes {
+	d.t.Helper()
+	return look(d, func(ctx context.Context, tx *store.Tx) (market.Changes, error) { return tx.MarketChanges(ctx, since) })
+}
+
+func (d *db) serverIn(ctx context.Context, tx *store.Tx) store.Server {
+	d.t.Helper()
+	s, err := tx.Server(ctx, server)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
 var markets = map[string]func(*db){
 	"providers": func(d *db) {
 		d.furnish()
-		d.same("ProviderByName", look(d, func(ctx context.Context, tx *store.Tx) (string, error) { return tx.ProviderByName(ctx, "Nord") }), prov)
+		nord := store.Provider{ID: prov, AccountID: bert, Name: "Nord", CreatedAt: now.UTC()}
+		for _, name := range []string{"Nord", prov} {
+			d.same("ProviderByName", look(d, func(ctx context.Context, tx *store.Tx) (store.Provider, error) { return tx.ProviderByName(ctx, name) }), nord)
+		}
+		for accountID, want := range map[string][]store.Provider{"": {nord}, bert: {nord}, anna: {}} {
+			d.same("Providers of "+accountID, look(d, func(ctx context.Context, tx *store.Tx) ([]store.Provider, error) { return tx.Providers(ctx, accountID) }), want)
+		}
 		d.refuses("an unknown name", fault.NotFound, func(ctx context.Context, tx *store.Tx) error {
 			_, err := tx.ProviderByName(ctx, "nord")
 			return err
@@ -32,6 +60,12 @@ var markets = map[string]func(*db){
 		want.Certifications = []string{}
 		d.same("Datacenters by slug", look(d, func(ctx context.Context, tx *store.Tx) ([]market.Datacenter, error) { return tx.Datacenters(ctx) }),
 			[]market.Datacenter{want, place})
+		d.same("DatacenterBySlug", look(d, func(ctx context.Context, tx *store.Tx) (market.Datacenter, error) {
+			return tx.DatacenterBySlug(ctx, "de-fra-2")
+		}), want)
+		d.same("DatacentersByID", look(d, func(ctx context.Context, tx *store.Tx) ([]market.Datacenter, error) {
+			return tx.DatacentersByID(ctx, []string{"dc_0", "dc_9"})
+		}), []market.Datacenter{want})
 		bare.ID = "dc_3"
 		d.refuses("a slug twice", fault.Internal, insert(bare))
 		bare.Index, bare.Tier = 3, 5
@@ -40,29 +74,59 @@ var markets = map[string]func(*db){
 	"offers": func(d *db) {
 		d.furnish()
 		offers := func() []market.Offer {
-			return look(d, func(ctx context.Context, tx *store.Tx) ([]market.Offer, error) { return tx.Offers(ctx) })
+			return look(d, func(ctx context.Context, tx *store.Tx) ([]market.Offer, error) { return tx.ProviderOffers(ctx, prov) })
 		}
 		want := market.Offer{
-			ID: offer, ProviderID: prov, Datacenter: place, Hardware: hardware, Prices: prices, MaxExtraStorage: 7,
-			Servers: []market.Server{{ID: server, Capacity: inventory.Total, VCPUPerThread: 2}},
+			ID: offer, Name: "epyc", ProviderID: prov, Provider: "Nord", Datacenter: place, Hardware: hardware, Prices: prices, MaxExtraStorage: 7,
 		}
-		d.same("Offers", offers(), []market.Offer{want})
-		second := market.Offer{ID: "off_0", ProviderID: prov, Datacenter: place, Hardware: hardware}
-		d.write(func(ctx context.Context, tx *store.Tx) error {
-			return tx.InsertOffer(ctx, second, now.Add(time.Second))
+		d.same("ProviderOffers", offers(), []market.Offer{want})
+		second := market.Offer{ID: "off_0", Name: "any", ProviderID: prov, Provider: "Nord", Datacenter: place}
+		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.InsertOffer(ctx, second, now) })
+		d.same("ProviderOffers by name", offers(), []market.Offer{second, want})
+		d.refuses("a name twice", fault.Internal, func(ctx context.Context, tx *store.Tx) error {
+			return tx.InsertOffer(ctx, market.Offer{ID: "off_2", Name: "any", ProviderID: prov, Datacenter: place}, now)
 		})
-		d.same("Offers, oldest first", offers(), []market.Offer{want, second})
-		want.Prices = market.Prices{VCPU: 5, RAM: 6, Storage: 7, Address: 8}
-		second.Prices = want.Prices
-		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.Reprice(ctx, prov, want.Prices) })
-		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.Reprice(ctx, "prv_other", market.Prices{}) })
-		d.same("repriced", offers(), []market.Offer{want, second})
-		d.refuses("a negative price", fault.Internal, func(ctx context.Context, tx *store.Tx) error {
-			return tx.Reprice(ctx, prov, market.Prices{RAM: -1})
+		want.Prices, want.Hardware.CPU.Brand, want.MaxExtraStorage, want.Withdrawn = market.Prices{VCPU: 5, RAM: 6, Storage: 7, Address: 8}, "", 9, true
+		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.UpdateOffer(ctx, want, now) })
+		d.same("after UpdateOffer", offers(), []market.Offer{second, want})
+		want.Prices.RAM = -1
+		d.refuses("a negative price", fault.Internal, func(ctx context.Context, tx *store.Tx) error { return tx.UpdateOffer(ctx, want, now) })
+	},
+	"what changed is found by its revision": func(d *db) {
+		d.furnish()
+		all := d.changes(0)
+		sold := market.Server{Number: 1, OfferID: offer, Hardware: hardware, Capacity: inventory.Total, VCPUPerThread: 2, Open: true}
+		d.same("servers at first", all.Servers, []market.Server{sold})
+		d.same("offers at first", len(all.Offers), 1)
+		if later := d.changes(all.Revision); later.Revision != all.Revision || len(later.Offers)+len(later.Servers) > 0 {
+			d.t.Errorf("nothing changed, got %+v", later)
+		}
+		one := capacity.Vector{VCPU: 2, RAMGiB: 4, StorageGiB: 25, Addresses: 1}
+		d.same("takes", d.take(one), true)
+		taken := d.changes(all.Revision)
+		sold.Used = one
+		d.same("the server that was taken from", taken.Servers, []market.Server{sold})
+		d.same("offers that did not change", len(taken.Offers), 0)
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			dc := place
+			dc.Tier = 4
+			return tx.UpdateDatacenter(ctx, dc)
+		})
+		moved := d.changes(taken.Revision)
+		d.same("an offer changes with its datacenter", moved.Offers[0].Datacenter.Tier, int64(4))
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			gone := d.serverIn(ctx, tx)
+			gone.State = market.ServerRemoved
+			return tx.UpdateServer(ctx, gone)
+		})
+		d.same("a server that was removed", d.changes(moved.Revision).Servers[0].Removed, true)
+		d.same("servers of a new reader", len(d.changes(0).Servers), 0)
+		d.refuses("a transaction that fails", fault.Invalid, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.GiveBack(ctx, server, capacity.Vector{VCPU: 1}), fault.New(fault.Invalid, "no"))
 		})
 	},
 	"join tokens": func(d *db) {
-		terms := store.Terms{ProviderID: prov, DatacenterID: center, Prices: prices, MaxExtraStorage: 9}
+		terms := store.Terms{ProviderID: prov, DatacenterID: center, OfferID: offer, Name: "rack-9"}
 		d.write(func(ctx context.Context, tx *store.Tx) error {
 			return tx.InsertToken(ctx, "good", terms, now.Add(time.Hour))
 		})

@@ -2,13 +2,15 @@ package storetest
 
 import (
 	"context"
-	"net/netip"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 func (d *db) server() store.Server {
@@ -27,7 +29,7 @@ func (d *db) take(v capacity.Vector) (ok bool) {
 
 func (d *db) used() capacity.Vector {
 	d.t.Helper()
-	return look(d, func(ctx context.Context, tx *store.Tx) ([]market.Offer, error) { return tx.Offers(ctx) })[0].Servers[0].Used
+	return d.server().Used
 }
 
 var servers = map[string]func(*db){
@@ -46,37 +48,79 @@ var servers = map[string]func(*db){
 		d.refuses("an agent's key twice", fault.Internal, func(ctx context.Context, tx *store.Tx) error {
 			return tx.InsertServer(ctx, store.Server{ID: "srv_2", OfferID: offer, AgentKey: "key", Inventory: inventory})
 		})
-		last := netip.MustParseAddr("192.0.2.3")
-		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.SetLastAddress(ctx, server, last) })
 		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.Revise(ctx, server) })
+		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.Heard(ctx, server, 9, now.Add(time.Minute)) })
 		want := full
-		want.LastAddress, want.Revision = last, 2
+		want.Revision, want.ReportSequence, want.SeenAt = 2, 9, now.Add(time.Minute).UTC()
 		d.same("Server after its changes", d.server(), want)
 	},
-	"a report is heard once": func(d *db) {
+	"a server is written whole": func(d *db) {
 		d.furnish()
-		small := inventory
-		small.Total = capacity.Vector{VCPU: 2, RAMGiB: 2, StorageGiB: 2, Addresses: 2}
-		later := now.Add(time.Minute)
-		for _, step := range []struct {
-			sequence int64
-			want     bool
-		}{{0, false}, {5, true}, {5, false}, {4, false}, {6, true}} {
-			d.write(func(ctx context.Context, tx *store.Tx) error {
-				got, err := tx.Heard(ctx, server, step.sequence, small, later)
-				d.same(unique("Heard", int(step.sequence)), got, step.want)
-				return err
-			})
-		}
+		before := d.revision()
 		want := full
-		want.ReportSequence, want.Inventory, want.SeenAt = 6, small, later.UTC()
+		want.Name, want.Problem, want.State, want.MeasureWanted, want.ListEpoch, want.Instances = "rack-8", "inventory: odd", market.ServerDraining, 3, 2, []string{"b", "a"}
+		want.DrainDeadline, want.SilentSince = now.Add(time.Hour).UTC(), now.Add(-time.Hour).UTC()
+		want.Inventory.Total = capacity.Vector{VCPU: 2, RAMGiB: 2, StorageGiB: 2, Addresses: 2}
+		want.Inventory.Declared = []string{"hardware.cpu.brand"}
+		want.Inventory.Measured = &capacity.Measured{At: now.UTC(), CPUSingle: 1234.5, DiskFsync: 0.25}
+		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.UpdateServer(ctx, want) })
 		d.same("Server", d.server(), want)
 		d.same("takes more than is left", d.take(capacity.Vector{VCPU: 3}), false)
+		changes := d.changes(before)
+		d.same("changes", changes.Servers, []market.Server{{
+			Number: 1, OfferID: offer, Hardware: hardware, Capacity: want.Inventory.Total, VCPUPerThread: 2, Measured: want.Inventory.Measured,
+		}})
+	},
+	"servers by what is wanted of them": func(d *db) {
+		d.furnish()
+		quiet, gone := full, full
+		quiet.ID, quiet.AgentKey, quiet.Name, quiet.SeenAt = "srv_2", "key 2", "", now.Add(-time.Hour)
+		gone.ID, gone.AgentKey, gone.Name, gone.SeenAt = "srv_3", "key 3", "", now.Add(-2*time.Hour)
 		d.write(func(ctx context.Context, tx *store.Tx) error {
-			got, err := tx.Heard(ctx, "srv_no", 1, small, later)
-			d.same("Heard of an unknown server", got, false)
-			return err
+			return tx.InsertServers(ctx, []store.Server{quiet, gone})
 		})
+		silent := func() []string {
+			return look(d, func(ctx context.Context, tx *store.Tx) ([]string, error) { return tx.SilentServers(ctx, now, 10) })
+		}
+		d.same("SilentServers, the longest silent first", silent(), []string{"srv_3", "srv_2"})
+		gone.State, gone.Number = market.ServerRemoved, 3
+		quiet.DrainDeadline, quiet.SilentSince, quiet.Number = now, now, 2
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.UpdateServer(ctx, gone), tx.UpdateServer(ctx, quiet))
+		})
+		d.same("SilentServers that are known", silent(), []string{})
+		d.same("DrainedServers", look(d, func(ctx context.Context, tx *store.Tx) ([]string, error) { return tx.DrainedServers(ctx, now, 10) }), []string{"srv_2"})
+		d.same("DrainedServers before", look(d, func(ctx context.Context, tx *store.Tx) ([]string, error) {
+			return tx.DrainedServers(ctx, now.Add(-time.Microsecond), 10)
+		}), []string{})
+		ids := func(list []store.Server, err error) ([]string, error) {
+			out := []string{}
+			for _, s := range list {
+				out = append(out, s.ID)
+			}
+			return out, err
+		}
+		d.same("ProviderServers", look(d, func(ctx context.Context, tx *store.Tx) ([]string, error) { return ids(tx.ProviderServers(ctx, prov)) }), []string{server, "srv_2"})
+		d.same("ServersByNumber", look(d, func(ctx context.Context, tx *store.Tx) ([]string, error) {
+			return ids(tx.ServersByNumber(ctx, []int64{3, 1, 9}))
+		}), []string{server, "srv_3"})
+		d.same("ServersByID", look(d, func(ctx context.Context, tx *store.Tx) ([]string, error) {
+			return ids(tx.ServersByID(ctx, []string{"srv_2", "srv_9"}))
+		}), []string{"srv_2"})
+	},
+	"a server's story is short": func(d *db) {
+		d.furnish()
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			for i := range 510 {
+				if err := tx.PutServerEvent(ctx, server, vm.Event{At: now.Add(time.Duration(i)), Key: fmt.Sprint(i), Text: "text"}); err != nil {
+					return err
+				}
+			}
+			return tx.PutServerEvent(ctx, server, vm.Event{At: now, Key: "509", Text: "newer text"})
+		})
+		events := look(d, func(ctx context.Context, tx *store.Tx) ([]vm.Event, error) { return tx.ServerEvents(ctx, server) })
+		d.same("how many lines are kept", len(events), 500)
+		d.same("the last line", events[499].Text, "newer text")
 	},
 	"capacity is taken whole or not at all": func(d *db) {
 		d.furnish()

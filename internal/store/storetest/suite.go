@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		name  string
 		tests map[string]func(*db)
 	}{
-		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms},
+		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms}, {"placements", placements}, {"quotes", quotes}, {"earnings", earnings},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {
@@ -114,7 +114,8 @@ var (
 		Pool: netip.MustParsePrefix("192.0.2.0/29"), Hypervisor: "qemu 8", Accelerator: "kvm",
 	}
 	full = store.Server{
-		ID: server, OfferID: offer, AgentKey: "key", Inventory: inventory, Revision: 1, SeenAt: now.UTC(), CreatedAt: now.UTC(),
+		ID: server, Number: 1, Name: "rack-7", OfferID: offer, AgentKey: "key", Inventory: inventory, ListEpoch: 1, Revision: 1,
+		Instances: []string{}, State: market.ServerOpen, SeenAt: now.UTC(), CreatedAt: now.UTC(),
 	}
 )
 
@@ -127,7 +128,7 @@ func (d *db) furnish() {
 			tx.InsertAccount(ctx, account.Account{ID: bert, Name: "Bert", CreatedAt: now.Add(time.Second)}),
 			tx.InsertProvider(ctx, prov, bert, "Nord", now),
 			tx.InsertDatacenter(ctx, place),
-			tx.InsertOffer(ctx, market.Offer{ID: offer, ProviderID: prov, Datacenter: place, Hardware: hardware, Prices: prices, MaxExtraStorage: 7}, now),
+			tx.InsertOffer(ctx, market.Offer{ID: offer, Name: "epyc", ProviderID: prov, Datacenter: place, Hardware: hardware, Prices: prices, MaxExtraStorage: 7}, now),
 			tx.InsertServer(ctx, full),
 		)
 	})
@@ -145,7 +146,7 @@ func machine(n int) vm.VM {
 		Goal: vm.Run, Generation: 3, Reached: 2, State: vm.Launching, Since: ends, Reason: "because ünïcode '?' \\", Deadline: ends.Add(1),
 		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Spent: 7, Epoch: 24 * time.Hour,
 		CreatedAt: ends.Add(2 * time.Microsecond), ActivatedAt: ends.Add(3 * time.Microsecond),
-		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond),
+		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond), AffinityGroup: "db",
 	}
 }
 

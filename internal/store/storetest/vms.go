@@ -91,14 +91,12 @@ var vms = map[string]func(*db){
 	"what no VM can be": func(d *db) {
 		d.furnish()
 		for name, spoil := range map[string]func(*vm.VM){
-			"an unknown state":    func(v *vm.VM) { v.State = "Gone" },
-			"an unknown goal":     func(v *vm.VM) { v.Goal = "" },
-			"a negative price":    func(v *vm.VM) { v.Price = -1 },
-			"no epoch":            func(v *vm.VM) { v.Epoch = 0 },
-			"an unknown account":  func(v *vm.VM) { v.AccountID = "" },
-			"an unknown server":   func(v *vm.VM) { v.ServerID = "srv_no" },
-			"an unknown offer":    func(v *vm.VM) { v.OfferID = "off_no" },
-			"an unknown provider": func(v *vm.VM) { v.ProviderID = "prv_no" },
+			"an unknown state":   func(v *vm.VM) { v.State = "Gone" },
+			"an unknown goal":    func(v *vm.VM) { v.Goal = "" },
+			"a negative price":   func(v *vm.VM) { v.Price = -1 },
+			"no epoch":           func(v *vm.VM) { v.Epoch = 0 },
+			"an unknown account": func(v *vm.VM) { v.AccountID = "" },
+			"an unknown server":  func(v *vm.VM) { v.ServerID = "srv_no" },
 		} {
 			v := machine(1)
 			spoil(&v)

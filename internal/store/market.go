@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/market"
+)
+
+// MarketRevision returns the revision of the marketplace.
+func (t *Tx) MarketRevision(ctx context.Context) (int64, error) {
+	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `SELECT revision FROM market WHERE id = 1`)
+	return r.Revision, err
+}
+
+// revise returns the revision that this transaction makes, raised once.
+func (t *Tx) revise(ctx context.Context) (int64, error) {
+	if t.revision != 0 {
+		return t.revision, nil
+	}
+	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `UPDATE market SET revision = revision + 1 WHERE id = 1 RETURNING revision`)
+	t.revision = r.Revision
+	return t.revision, err
+}
+
+// Revised returns the revision of the marketplace that this transaction makes,
+// 0 when it changes nothing there.
+func (t *Tx) Revised() int64 { return t.revision }
+
+// MarketChanges returns what changed in the marketplace behind a revision, as it
+// is now; behind 0 it is all of it. Servers come in any order.
+func (t *Tx) MarketChanges(ctx context.Context, since int64) (market.Changes, error) {
+	c := market.Changes{}
+	var err error
+	if c.Revision, err = t.MarketRevision(ctx); err != nil || c.Revision == since {
+		return c, err
+	}
+	if c.Offers, err = t.offers(ctx, `o.changed > ?`, since); err != nil {
+		return c, err
+	}
+	c.Servers, err = t.marketServers(ctx, since)
+	return c, err
+}
+
+// marketServers reads the servers column by column: a hundred thousand of them
+// are read at every start.
+func (t *Tx) marketServers(ctx context.Context, since int64) ([]market.Server, error) {
+	query := `SELECT number, offer_id, hardware, vcpu, ram, storage, addresses, used_vcpu, used_ram, used_storage, used_addresses,
+		vcpu_per_thread, state, silent_since = 0 AND problem = '', measured FROM servers WHERE changed > ?`
+	if since == 0 {
+		query += ` AND state <> 'removed'`
+	}
+	list, err := t.db.QueryContext(ctx, query, since)
+	if err != nil {
+		return nil, fmt.Errorf("read servers of the marketplace: %w", err)
+	}
+	defer list.Close() //nolint:errcheck // its error is that of Err
+	var out []market.Server
+	kinds := map[string]capacity.Hardware{}
+	var offer, hardware, state, measured sql.RawBytes
+	offers := map[string]string{}
+	for list.Next() {
+		var s market.Server
+		c, u := &s.Capacity, &s.Used
+		var well bool
+		if err := list.Scan(&s.Number, &offer, &hardware, &c.VCPU, &c.RAMGiB, &c.StorageGiB, &c.Addresses, &u.VCPU, &u.RAMGiB, &u.StorageGiB,
+			&u.Addresses, &s.VCPUPerThread, &state, &well, &measured); err != nil {
+			return nil, fmt.Errorf("read a server of the marketplace: %w", err)
+		}
+		if s.OfferID = offers[string(offer)]; s.OfferID == "" {
+			s.OfferID = string(offer)
+			offers[s.OfferID] = s.OfferID
+		}
+		kind, known := kinds[string(hardware)]
+		if !known {
+			if err := fromJSON(string(hardware), &kind); err != nil {
+				return nil, err
+			}
+			kinds[string(hardware)] = kind
+		}
+		s.Hardware, s.Open, s.Removed = kind, well && string(state) == string(market.ServerOpen), string(state) == string(market.ServerRemoved)
+		if len(measured) > 0 {
+			if err := fromJSON(string(measured), &s.Measured); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, s)
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("read servers of the marketplace: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+package store
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// Taking is what is taken out of one server's capacity.
+type Taking struct {
+	Server  string
+	Amount  capacity.Vector
+	Address netip.Addr // given out last; the zero Addr leaves it
+	Ordered bool       // its list changes
+}
+
+// TakeAll takes amounts out of the capacity of servers, each named once.
+// Returns a Conflict fault, and the transaction has to end, when one of them no
+// longer fits.
+func (t *Tx) TakeAll(ctx context.Context, takings []Taking) error {
+	revision, err := t.revise(ctx)
+	if err != nil {
+		return err
+	}
+	var taken int64
+	for part := range slices.Chunk(takings, chunk) {
+		lines := make([][]any, len(part))
+		for i, k := range part {
+			last, ordered, v := "", 0, k.Amount
+			if k.Address.IsValid() {
+				last = k.Address.String()
+			}
+			if k.Ordered {
+				ordered = 1
+			}
+			lines[i] = []any{k.Server, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, last, ordered}
+		}
+		list, args := values(lines)
+		n, err := t.exec(ctx, `UPDATE servers SET used_vcpu = used_vcpu + t.column2, used_ram = used_ram + t.column3,
+			used_storage = used_storage + t.column4, used_addresses = used_addresses + t.column5,
+			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7, changed = ?
+			FROM (VALUES `+list+`) AS t WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
+			AND used_storage + t.column4 <= storage AND used_addresses + t.column5 <= addresses`, append([]any{revision}, args...)...)
+		if err != nil {
+			return err
+		}
+		taken += n
+	}
+	if taken != int64(len(takings)) {
+		return fault.New(fault.Conflict, "a server no longer has room for what was placed there")
+	}
+	return nil
+}
+
+// Take takes v out of a server's capacity; false, and nothing is taken, when it
+// no longer fits.
+func (t *Tx) Take(ctx context.Context, serverID string, v capacity.Vector) (bool, error) {
+	err := t.TakeAll(ctx, []Taking{{Server: serverID, Amount: v}})
+	if fault.Is(err, fault.Conflict) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Orders is what accepted orders write, all of it new.
+type Orders struct {
+	VMs     []vm.VM
+	Entries []ledger.Entry
+	Events  []EventOf
+	Answers []Answer
+}
+
+// EventOf is a line of a VM's timeline.
+type EventOf struct {
+	VM string
+	vm.Event
+}
+
+// StoreOrders writes orders in one piece. The database refuses an address that
+// is taken, a key that is used, and an account that falls below zero: the caller
+// has made sure of all three, or the transaction ends with an error.
+func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
+	var s script
+	if err := s.vms(o.VMs); err != nil {
+		return err
+	}
+	if err := s.post(o.Entries); err != nil {
+		return err
+	}
+	events := make([][]any, len(o.Events))
+	for i, e := range o.Events {
+		events[i] = []any{e.VM, e.Key, micros(e.At), e.Text}
+	}
+	s.insert(`INSERT INTO vm_events (vm_id, key, at, text)`, events)
+	s.answers(o.Answers)
+	return t.run(ctx, &s)
+}
+
+// post adds entries, and the sums that they move.
+func (s *script) post(entries []ledger.Entry) error {
+	lines := make([][]any, len(entries))
+	moved := map[ledger.Account]money.Amount{}
+	var accounts []ledger.Account // in the order of their first entry
+	move := func(a ledger.Account, amount money.Amount) {
+		if _, known := moved[a]; !known {
+			accounts = append(accounts, a)
+		}
+		moved[a] += amount
+	}
+	for i, e := range entries {
+		if err := e.Check(); err != nil {
+			return err
+		}
+		lines[i] = []any{e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason}
+		move(e.From, -e.Amount)
+		move(e.To, e.Amount)
+	}
+	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason)`, lines)
+	var taken, given [][]any
+	for _, a := range accounts {
+		if line := []any{string(a), int64(moved[a])}; moved[a] < 0 {
+			taken = append(taken, line)
+		} else {
+			given = append(given, line)
+		}
+	}
+	// What is inserted is checked before it is found to be there, so what is
+	// taken can't be added like what is given. An account that isn't there gets a
+	// row first, for the check to fail on.
+	s.lines(taken, func(list string) string {
+		return `INSERT INTO balances (account, amount) SELECT t.column1, 0 FROM (VALUES ` + list + `) AS t WHERE true ON CONFLICT (account) DO NOTHING`
+	})
+	s.lines(taken, func(list string) string {
+		return `UPDATE balances SET amount = balances.amount + t.column2 FROM (VALUES ` + list + `) AS t WHERE balances.account = t.column1`
+	})
+	s.lines(given, func(list string) string {
+		return `INSERT INTO balances (account, amount) VALUES ` + list + ` ON CONFLICT (account) DO UPDATE SET amount = balances.amount + excluded.amount`
+	})
+	return nil
+}
