@@ -20,15 +20,24 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (account.Acto
 	if secret == "" || len(secret) > maxKey {
 		return account.Actor{}, denied
 	}
+	hash := account.HashKey(secret)
+	if who, ok := s.keys.get(hash, s.Now()); ok {
+		return who, nil
+	}
 	var key account.Key
 	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
-		key, err = tx.KeyByHash(ctx, account.HashKey(secret))
+		key, err = tx.KeyByHash(ctx, hash)
 		return err
 	})
 	if fault.Is(err, fault.NotFound) || err == nil && !key.RevokedAt.IsZero() {
 		return account.Actor{}, denied
 	}
-	return account.Actor{AccountID: key.AccountID, KeyID: key.ID, Role: key.Role}, err
+	if err != nil {
+		return account.Actor{}, err
+	}
+	who := account.Actor{AccountID: key.AccountID, KeyID: key.ID, Role: key.Role}
+	s.keys.put(hash, who, s.Now())
+	return who, nil
 }
 
 // CreateAccount makes an account and its first API key, which is shown only

@@ -5,6 +5,7 @@ import "sync"
 // bells wakes those who wait for a thing to change: a hint to look again, never
 // the news itself. The zero value is ready to use.
 type bells struct {
+	heard   func(things ...string) // told of all that is rung; nil for nobody
 	mu      sync.Mutex
 	waiting map[string]map[chan struct{}]bool
 }
@@ -34,6 +35,9 @@ func (b *bells) listen(thing string) (rung <-chan struct{}, cancel func()) {
 
 // ring wakes all who listen to one of the things.
 func (b *bells) ring(things ...string) {
+	if b.heard != nil && len(things) > 0 {
+		b.heard(things...)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, thing := range things {

@@ -64,6 +64,8 @@ type cloud struct {
 	db     *store.Store
 	clock  *clock
 	random io.Reader
+
+	simulation bool // from the next restart on
 }
 
 type clock struct {
@@ -102,6 +104,7 @@ func (c *cloud) restart() {
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: slog.New(slog.DiscardHandler),
 		Epoch: epoch, Retention: 7 * epoch, Launch: launch, Advance: c.clock.advance,
+		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})
 	if err != nil {
 		c.t.Fatalf("New: %v", err)
@@ -157,12 +160,10 @@ func (c *cloud) holds(a ledger.Account) (amount money.Amount) {
 // used returns what is taken of all servers.
 func (c *cloud) used() (sum capacity.Vector) {
 	c.t.Helper()
-	c.must("read offers", c.db.Read(c.t.Context(), func(tx *store.Tx) error {
-		offers, err := tx.Offers(c.t.Context())
-		for _, o := range offers {
-			for _, s := range o.Servers {
-				sum = sum.Add(s.Used)
-			}
+	c.must("read servers", c.db.Read(c.t.Context(), func(tx *store.Tx) error {
+		changes, err := tx.MarketChanges(c.t.Context(), 0)
+		for _, s := range changes.Servers {
+			sum = sum.Add(s.Used)
 		}
 		return err
 	}))

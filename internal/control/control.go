@@ -13,12 +13,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
+	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
@@ -34,6 +34,9 @@ type Config struct {
 	Launch    time.Duration // how long a VM may stay New, and then Launching
 	Images    []Image       // offered as default images
 
+	Simulation    bool          // operators may add simulated servers
+	SimulatedBoot time.Duration // until a VM on one of them is Active
+
 	// Advance moves Now forward; nil when the clock is the real one.
 	Advance func(time.Duration)
 }
@@ -41,18 +44,27 @@ type Config struct {
 // Service is the control plane. Its methods may be called at the same time.
 type Service struct {
 	Config
-	bells bells
-	key   ed25519.PrivateKey // signs what agents are asked
-	lists int64              // the epoch of the lists, see vm.List
+	bells      bells
+	shelf      shelf
+	placer     placer
+	keys       keyring
+	refusals   refusals
+	simulation simulation
+	started    time.Time
+	loads      loads              // guarded by the shelf being filled
+	key        ed25519.PrivateKey // signs what agents are asked
 }
 
 // System is the actor of the control plane itself.
 var System = account.Actor{KeyID: "system", Role: account.Operator}
 
-// New returns a Service over an open store. The first one makes the key that
-// signs what agents are asked.
+// New returns a Service over an open store, with the marketplace in memory. The
+// first one makes the key that signs what agents are asked.
 func New(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c}
+	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]site{}}, started: c.Now()}
+	if c.Simulation {
+		s.bells.heard = func(things ...string) { s.simulation.heed(s.Now(), things...) }
+	}
 	fresh := make([]byte, ed25519.SeedSize)
 	if _, err := io.ReadFull(c.Rand, fresh); err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
@@ -67,14 +79,12 @@ func New(ctx context.Context, c Config) (*Service, error) {
 			return fault.New(fault.Internal, "the stored signing key is damaged")
 		}
 		s.key = ed25519.NewKeyFromSeed(kept)
-		epoch, err := tx.InitSetting(ctx, "list_epoch", "1")
-		if err != nil {
-			return err
-		}
-		s.lists, err = strconv.ParseInt(epoch, 10, 64)
-		return err
+		return nil
 	})
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	return s, s.refresh(ctx)
 }
 
 // Ready reports whether the Service can serve: its store answers.

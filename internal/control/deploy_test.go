@@ -265,7 +265,7 @@ func TestEstimateIsThePrice(t *testing.T) {
 				d.Constraints.MaxPrice = new(money.Amount(limit))
 			}
 			before := r.free(anna)
-			cost, refusal := r.Estimate(t.Context(), d.Constraints, d.Instances)
+			cost, refusal := r.Estimate(d.Constraints, d.Instances)
 			made, err := r.Deploy(t.Context(), anna, d)
 			want(t, "refusal", fault.Message(err), fault.Message(refusal))
 			if err != nil {
@@ -292,7 +292,7 @@ func TestPriceChange(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, c *cloud) {
 		a, anna := c.join(room(2)), c.account("Anna", 10*price)
-		estimated, err := c.Estimate(t.Context(), wish(1).Constraints, 1)
+		estimated, err := c.Estimate(wish(1).Constraints, 1)
 		c.must("Estimate", err)
 		want(t, "estimate", estimated.Total, price*1)
 		before := c.deploy(anna)

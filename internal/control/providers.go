@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/market"
@@ -27,17 +29,14 @@ func (s *Service) Invite(ctx context.Context, who account.Actor, in Invitation) 
 	if err := who.RequireOperator(); err != nil {
 		return "", err
 	}
-	if err := firstError(account.CheckName(in.Provider), in.Datacenter.Check()); err != nil {
+	if err := firstError(account.CheckName(in.Provider), in.Datacenter.Check(), in.Prices.Check()); err != nil {
 		return "", err
-	}
-	if min(in.Prices.VCPU, in.Prices.RAM, in.Prices.Storage, in.Prices.Address) < 0 {
-		return "", fault.New(fault.Invalid, "a price is not negative")
 	}
 	if token, err = id.NewSecret("join", 20, s.Rand); err != nil {
 		return "", err
 	}
-	return token, s.Store.Write(ctx, func(tx *store.Tx) error {
-		providerID, err := s.provider(ctx, tx, in.Provider)
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
+		providerID, err := s.invited(ctx, tx, in.Provider)
 		if err != nil {
 			return err
 		}
@@ -45,46 +44,49 @@ func (s *Service) Invite(ctx context.Context, who account.Actor, in Invitation) 
 		if err != nil {
 			return err
 		}
-		terms := store.Terms{ProviderID: providerID, DatacenterID: datacenterID, Prices: in.Prices, MaxExtraStorage: in.MaxExtraStorage}
+		offerID, err := s.standardOffer(ctx, tx, providerID, datacenterID, in)
+		if err != nil {
+			return err
+		}
+		terms := store.Terms{ProviderID: providerID, DatacenterID: datacenterID, OfferID: offerID}
 		return tx.InsertToken(ctx, account.HashKey(token), terms, s.Now().Add(in.Valid))
 	})
+	if err == nil {
+		s.changed(ctx)
+	}
+	return token, err
 }
 
-// provider returns the id of the provider with that name, made with an account
-// of its own if there is none.
-func (s *Service) provider(ctx context.Context, tx *store.Tx, name string) (string, error) {
-	providerID, err := tx.ProviderByName(ctx, name)
+// invited returns the id of the provider with that name, made with an account of
+// its own if there is none.
+func (s *Service) invited(ctx context.Context, tx *store.Tx, name string) (string, error) {
+	known, err := tx.ProviderByName(ctx, name)
 	if !fault.Is(err, fault.NotFound) {
-		return providerID, err
+		return known.ID, err
 	}
 	accountID, err := s.newID("acc")
 	if err != nil {
 		return "", err
 	}
-	if providerID, err = s.newID("prv"); err != nil {
-		return "", err
-	}
-	return providerID, firstError(
-		tx.InsertAccount(ctx, account.Account{ID: accountID, Name: name, CreatedAt: s.Now()}),
-		tx.InsertProvider(ctx, providerID, accountID, name, s.Now()),
+	providerID, err := s.newID("prv")
+	return providerID, firstErrorOf(
+		func() error { return err },
+		func() error {
+			return tx.InsertAccount(ctx, account.Account{ID: accountID, Name: name, CreatedAt: s.Now()})
+		},
+		func() error { return tx.InsertProvider(ctx, providerID, accountID, name, s.Now()) },
 	)
 }
 
 // datacenter returns the id of the provider's datacenter at that place, made if
 // there is none.
 func (s *Service) datacenter(ctx context.Context, tx *store.Tx, providerID string, d market.Datacenter) (string, error) {
-	known, err := tx.Datacenters(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, k := range known {
-		if k.Slug() != d.Slug() {
-			continue
-		}
-		if k.ProviderID != providerID {
-			return "", fault.Newf(fault.Conflict, "datacenter %s belongs to another provider; give yours another index", d.Slug())
-		}
-		return k.ID, nil
+	known, err := tx.DatacenterBySlug(ctx, d.Slug())
+	switch {
+	case err == nil && known.ProviderID != providerID:
+		return "", fault.Newf(fault.Conflict, "datacenter %s belongs to another provider; give yours another index", d.Slug())
+	case !fault.Is(err, fault.NotFound):
+		return known.ID, err
 	}
 	d.ProviderID = providerID
 	if d.ID, err = s.newID("dc"); err != nil {
@@ -93,17 +95,52 @@ func (s *Service) datacenter(ctx context.Context, tx *store.Tx, providerID strin
 	return d.ID, tx.InsertDatacenter(ctx, d)
 }
 
+// standardOffer returns the id of the provider's offer there that lists any
+// hardware at those prices, made if there is none.
+func (s *Service) standardOffer(ctx context.Context, tx *store.Tx, providerID, datacenterID string, in Invitation) (string, error) {
+	offers, err := tx.ProviderOffers(ctx, providerID)
+	if err != nil {
+		return "", err
+	}
+	for _, o := range offers {
+		if o.Datacenter.ID == datacenterID && o.Hardware == (capacity.Hardware{}) && o.Prices == in.Prices &&
+			o.MaxExtraStorage == in.MaxExtraStorage && !o.Withdrawn {
+			return o.ID, nil
+		}
+	}
+	offerID, err := s.newID("off")
+	if err != nil {
+		return "", err
+	}
+	return offerID, tx.InsertOffer(ctx, market.Offer{
+		ID: offerID, Name: fmt.Sprintf("standard-%d", len(offers)+1), ProviderID: providerID, Datacenter: market.Datacenter{ID: datacenterID},
+		Prices: in.Prices, MaxExtraStorage: in.MaxExtraStorage,
+	}, s.Now())
+}
+
 // Reprice gives all offers of a provider new prices; VMs keep theirs. For
 // operators.
 func (s *Service) Reprice(ctx context.Context, who account.Actor, provider string, p market.Prices) error {
 	if err := who.RequireOperator(); err != nil {
 		return err
 	}
-	return s.Store.Write(ctx, func(tx *store.Tx) error {
-		providerID, err := tx.ProviderByName(ctx, provider)
+	if err := p.Check(); err != nil {
+		return err
+	}
+	err := s.Store.Write(ctx, func(tx *store.Tx) error {
+		known, err := tx.ProviderByName(ctx, provider)
 		if err != nil {
 			return err
 		}
-		return tx.Reprice(ctx, providerID, p)
+		offers, err := tx.ProviderOffers(ctx, known.ID)
+		for _, o := range offers {
+			o.Prices = p
+			err = firstErrorOf(func() error { return err }, func() error { return tx.UpdateOffer(ctx, o, s.Now()) })
+		}
+		return err
 	})
+	if err == nil {
+		s.changed(ctx)
+	}
+	return err
 }

@@ -237,13 +237,13 @@ func TestEnroll(t *testing.T) {
 			return err
 		}))
 		want(t, "outcomes of one token at once", outcomes, map[fault.Kind]int{"": 1, fault.Denied: 19})
-		var offers []market.Offer
-		c.must("Offers", c.db.Read(t.Context(), func(tx *store.Tx) (err error) {
-			offers, err = tx.Offers(t.Context())
+		var all market.Changes
+		c.must("MarketChanges", c.db.Read(t.Context(), func(tx *store.Tx) (err error) {
+			all, err = tx.MarketChanges(t.Context(), 0)
 			return err
 		}))
-		want(t, "offers, as the servers are alike", len(offers), 1)
-		want(t, "servers", len(offers[0].Servers), 2)
+		want(t, "offers, as the terms are alike", len(all.Offers), 1)
+		want(t, "servers", len(all.Servers), 2)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/store"
@@ -54,10 +55,16 @@ func (s *Service) giveUp(ctx context.Context, vmID string) error {
 }
 
 // sweepEvery is how often deadlines are looked at.
-const sweepEvery = 15 * time.Second
+const sweepEvery = 5 * time.Second
 
-// Run sweeps until ctx is done.
+// Run does what time brings until ctx is done.
 func (s *Service) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { s.keepFresh(ctx) })
+	if s.Simulation {
+		running.Go(func() { s.runAgents(ctx) })
+	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -65,11 +72,26 @@ func (s *Service) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if n, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.Log.ErrorContext(ctx, "sweep of overdue VMs", "error", err)
-			} else if n > 0 {
-				s.Log.InfoContext(ctx, "gave up overdue VMs", "count", n)
-			}
+			s.tick(ctx)
+		}
+	}
+}
+
+// tick does once what time brings.
+func (s *Service) tick(ctx context.Context) {
+	for _, duty := range []struct {
+		what string
+		do   func(context.Context) (int, error)
+	}{
+		{"gave up overdue VMs", s.Sweep},
+		{"servers became unreachable", s.NoteSilence},
+		{"quotes expired", s.ExpireQuotes},
+		{"drains ended", s.EndDrains},
+	} {
+		if n, err := duty.do(ctx); err != nil && ctx.Err() == nil {
+			s.Log.ErrorContext(ctx, "a duty failed", "duty", duty.what, "error", err)
+		} else if n > 0 {
+			s.Log.InfoContext(ctx, "a duty was done", "duty", duty.what, "count", n)
 		}
 	}
 }

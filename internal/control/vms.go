@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +23,13 @@ type VM struct {
 	vm.VM
 	Datacenter market.Datacenter
 	Hardware   capacity.Hardware
-	Timeline   []vm.Event // oldest first; only of a VM that was asked for alone
+	// UnreachableSince is when its server was heard last, once that is too long
+	// ago; zero while it is heard. The VM is as it was seen then.
+	UnreachableSince time.Time
+	// DrainedAt is when its provider will end it with all that is on its server;
+	// zero when that is not planned.
+	DrainedAt time.Time
+	Timeline  []vm.Event // oldest first; only of a VM that was asked for alone
 }
 
 // VMFilter narrows a list of VMs; the zero value of a member doesn't.
@@ -66,32 +73,58 @@ func (s *Service) VMs(ctx context.Context, who account.Actor, f VMFilter) ([]VM,
 }
 
 func (s *Service) list(ctx context.Context, tx *store.Tx, filter store.Filter, f VMFilter) ([]VM, error) {
-	offers, err := tx.Offers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[string]market.Offer, len(offers))
-	for _, o := range offers {
-		byID[o.ID] = o
-		if f.Datacenter != "" && strings.EqualFold(o.Datacenter.Slug(), f.Datacenter) {
-			filter.DatacenterID = o.Datacenter.ID
+	if f.Datacenter != "" {
+		place, err := tx.DatacenterBySlug(ctx, strings.ToLower(f.Datacenter))
+		if fault.Is(err, fault.NotFound) {
+			return []VM{}, nil
 		}
-	}
-	if f.Datacenter != "" && filter.DatacenterID == "" {
-		return []VM{}, nil
+		if err != nil {
+			return nil, err
+		}
+		filter.DatacenterID = place.ID
 	}
 	vms, err := tx.VMs(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
+	list, err := located(ctx, tx, vms)
+	if err != nil || !f.wantTimeline {
+		return list, err
+	}
+	for i := range list {
+		if list[i].Timeline, err = tx.Events(ctx, list[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// located returns VMs with where they are and what they run on.
+func located(ctx context.Context, tx *store.Tx, vms []vm.VM) ([]VM, error) {
+	servers, places := map[string]store.Server{}, map[string]market.Datacenter{}
+	for _, v := range vms {
+		servers[v.ServerID], places[v.DatacenterID] = store.Server{}, market.Datacenter{}
+	}
+	found, err := tx.ServersByID(ctx, slices.Sorted(maps.Keys(servers)))
+	if err != nil {
+		return nil, err
+	}
+	for _, server := range found {
+		servers[server.ID] = server
+	}
+	near, err := tx.DatacentersByID(ctx, slices.Sorted(maps.Keys(places)))
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range near {
+		places[d.ID] = d
+	}
 	list := make([]VM, len(vms))
 	for i, v := range vms {
-		o := byID[v.OfferID]
-		list[i] = VM{VM: v, Datacenter: o.Datacenter, Hardware: o.Hardware}
-		if f.wantTimeline {
-			if list[i].Timeline, err = tx.Events(ctx, v.ID); err != nil {
-				return nil, err
-			}
+		server := servers[v.ServerID]
+		list[i] = VM{VM: v, Datacenter: places[v.DatacenterID], Hardware: server.Inventory.Hardware}
+		if !v.Gone {
+			list[i].UnreachableSince, list[i].DrainedAt = server.SilentSince, server.DrainDeadline
 		}
 	}
 	return list, nil

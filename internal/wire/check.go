@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 
-	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -29,6 +28,9 @@ func decode(body []byte, into any) error {
 func checkReport(r vm.Report) error {
 	if err := checkInventory(r.Inventory); err != nil {
 		return err
+	}
+	if len(r.Instance) > maxInstance {
+		return fault.Newf(fault.Invalid, "the name of an agent's start has at most %d characters", maxInstance)
 	}
 	if len(r.VMs) > maxVMs {
 		return fault.Newf(fault.Invalid, "a report tells of at most %d VMs", maxVMs)
@@ -71,20 +73,4 @@ func known(p vm.Phase) bool {
 		return true
 	}
 	return false
-}
-
-func checkInventory(inv capacity.Inventory) error {
-	if !inv.Total.Valid() || inv.VCPUPerThread < 0 {
-		return fault.New(fault.Invalid, "an inventory can't be negative")
-	}
-	h := inv.Hardware
-	for _, text := range []string{
-		h.CPU.Manufacturer, h.CPU.Brand, h.CPU.Architecture, h.CPU.Generation,
-		h.Memory.Type, h.Memory.Generation, h.Storage.Type, inv.Hypervisor, inv.Accelerator,
-	} {
-		if len(text) > 256 {
-			return fault.New(fault.Invalid, "a name in the inventory is too long")
-		}
-	}
-	return nil
 }

@@ -90,7 +90,7 @@ func (c *Client) Sync(ctx context.Context, report vm.Report, known vm.List, wait
 	ctx, cancel := context.WithTimeout(ctx, wait+transfer)
 	defer cancel()
 	status, body, signed, err := c.line.send(ctx, syncPath, c.id.Server, c.id.Key,
-		polling{Report: report, Known: revision{known.Epoch, known.Revision}, WaitMS: wait.Milliseconds()})
+		polling{Report: report, Known: vm.Version{Epoch: known.Epoch, Revision: known.Revision}, WaitMS: wait.Milliseconds()})
 	if err != nil {
 		return vm.List{}, false, err
 	}

@@ -161,6 +161,7 @@ func (h *handler) sync(r *http.Request, w http.ResponseWriter, c call) (any, err
 	if err := checkReport(p.Report); err != nil {
 		return nil, err
 	}
+	p.Report.Follows = p.Known
 	// Subscribed before the revision is read, or a change between the two
 	// would be missed and the agent wait in vain.
 	changed, cancel := h.control.Changes(c.server)

@@ -73,15 +73,9 @@ type membership struct {
 
 // polling is one report, and how long its sender would wait for news.
 type polling struct {
-	Report vm.Report `json:"report"`
-	Known  revision  `json:"known"`
-	WaitMS int64     `json:"wait_ms"`
-}
-
-// revision says which list an agent follows.
-type revision struct {
-	Epoch    int64 `json:"epoch"`
-	Revision int64 `json:"revision"`
+	Report vm.Report  `json:"report"`
+	Known  vm.Version `json:"known"`
+	WaitMS int64      `json:"wait_ms"`
 }
 
 // orders answers a polling. Unchanged orders are left out.

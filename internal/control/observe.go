@@ -1,0 +1,160 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// Observe takes an agent's report in: states follow, money follows the states.
+// Returns a Conflict fault for a report that isn't newer than the last one, and
+// for one by a copy of the server's identity; an Invalid one for an inventory
+// that no server has. What is refused is told on the server's timeline.
+func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) error {
+	if err := checkInventory(r.Inventory); err != nil {
+		s.refused(ctx, serverID, "inventory", "a report was refused: "+fault.Message(err))
+		return err
+	}
+	var rung []string
+	sells := false
+	err := s.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		rung = nil
+		if sells, err = s.hear(ctx, tx, serverID, r); err != nil {
+			return err
+		}
+		vms, err := tx.ServerVMs(ctx, serverID)
+		if err != nil {
+			return err
+		}
+		rung, err = s.sight(ctx, tx, serverID, vms, r.VMs)
+		sells = sells || tx.Revised() != 0
+		return err
+	})
+	if err != nil {
+		s.refuse(ctx, serverID, r, err)
+		return err
+	}
+	if sells {
+		s.changed(ctx)
+	}
+	s.bells.ring(rung...)
+	return nil
+}
+
+// sight takes the sightings of a server's VMs in, and returns whom to wake.
+func (s *Service) sight(ctx context.Context, tx *store.Tx, serverID string, vms []vm.VM, seen []vm.Sighting) (rung []string, err error) {
+	there := make(map[string]vm.VM, len(vms))
+	for _, v := range vms {
+		there[v.ID] = v
+	}
+	for _, sighting := range seen {
+		v, known := there[sighting.ID]
+		delete(there, sighting.ID) // a VM is seen once in a report
+		if !known {
+			s.Log.WarnContext(ctx, "server holds a VM that nobody asked for", "server_id", serverID, "vm_id", printable(sighting.ID))
+			continue
+		}
+		changed, err := s.observe(ctx, tx, v, sighting)
+		if err != nil {
+			return nil, err
+		}
+		if changed {
+			rung = append(rung, "vm:"+sighting.ID)
+		}
+	}
+	return rung, nil
+}
+
+// observe takes the sighting of one VM in.
+func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Sighting) (changed bool, err error) {
+	if seen.Generation > v.Generation {
+		return false, nil // a generation that was never given is no report to build on
+	}
+	for _, step := range seen.Steps[:min(len(seen.Steps), vm.MaxSteps)] {
+		if err := tx.PutEvent(ctx, v.ID, vm.Event{At: step.At, Key: "agent:" + printable(step.Key), Text: printable(step.Text)}); err != nil {
+			return false, err
+		}
+	}
+	if v.Goal == vm.Remove {
+		return s.observeRemoval(ctx, tx, v, seen)
+	}
+	before := v
+	v.Reached = max(v.Reached, seen.Generation)
+	if cause, ok := seen.Phase.Cause(); ok {
+		switch next := vm.Next(v.State, cause); {
+		case next == vm.Failed:
+			return true, s.end(ctx, tx, v, cause, "could not be launched: "+printable(seen.Reason))
+		case next == vm.Active && v.State != vm.Active:
+			return true, s.activate(ctx, tx, v)
+		default:
+			s.progress(&v, next, seen)
+		}
+	}
+	if v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason {
+		return len(seen.Steps) > 0, nil
+	}
+	return true, tx.UpdateVM(ctx, v)
+}
+
+// progress moves a VM that is on its way: any step onward gives it more time.
+func (s *Service) progress(v *vm.VM, next vm.State, seen vm.Sighting) {
+	now := s.Now().UTC()
+	if next != v.State {
+		v.State, v.Since = next, now
+		v.Deadline = now.Add(s.Launch)
+	}
+	v.Reason = printable(seen.Reason)
+}
+
+// activate starts a VM's first epoch and charges it.
+func (s *Service) activate(ctx context.Context, tx *store.Tx, v vm.VM) error {
+	now := s.Now().UTC()
+	v.State, v.Since, v.Reason, v.Deadline = vm.Next(v.State, vm.SeenReady), now, "", time.Time{}
+	v.ActivatedAt, v.NextBilling = now, now.Add(v.Epoch)
+	v.Reached = max(v.Reached, 1)
+	if v.Price > 0 {
+		posted, err := tx.Post(ctx, ledger.Rent(now, v.ID, v.ProviderID, v.Price, 1))
+		if err != nil {
+			return err
+		}
+		if posted {
+			v.Spent += v.Price
+		}
+	}
+	text := fmt.Sprintf("active at %s after %s; the first epoch was charged: %s USDC", v.Address, now.Sub(v.CreatedAt).Round(100*time.Millisecond), v.Price)
+	return firstError(tx.UpdateVM(ctx, v), tx.PutEvent(ctx, v.ID, vm.Event{At: now, Key: "active", Text: text}))
+}
+
+// observeRemoval frees what a VM took once its agent has seen that nothing is left.
+func (s *Service) observeRemoval(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Sighting) (bool, error) {
+	if seen.Phase != vm.Absent || seen.Generation != v.Generation || v.Gone {
+		return false, nil
+	}
+	v.Gone, v.Reached = true, seen.Generation
+	return true, firstError(
+		tx.UpdateVM(ctx, v), tx.GiveBack(ctx, v.ServerID, v.Spec.Demand()), tx.Revise(ctx, v.ServerID),
+		tx.PutEvent(ctx, v.ID, vm.Event{At: s.Now().UTC(), Key: "removed", Text: "its disk was purged and its place is free again"}),
+	)
+}
+
+// printable makes a stranger's text fit to be shown: one line, no control
+// characters, at most 500 of them.
+func printable(text string) string {
+	clean := strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, text)
+	if runes := []rune(clean); len(runes) > 500 {
+		return string(runes[:499]) + "…"
+	}
+	return clean
+}
