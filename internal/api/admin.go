@@ -201,6 +201,35 @@ func (a *api) createJoinToken(c *call, in joinTokenRequest) (joinToken, error) {
 	return joinToken{Token: token, ExpiresAt: expires.UTC()}, err
 }
 
+var simulateFleet = operation{
+	method: http.MethodPost, path: "/v1/admin/simulation", id: "simulateFleet", tag: "Operation", access: operator, status: http.StatusCreated,
+	summary: "Add simulated servers",
+	text: "Only where the server was started with --allow-simulation: servers whose agents exist in this process alone, one per line of CSV: server, " +
+		"provider, datacenter (numbers), country, CPU manufacturer, CPU architecture, memory, storage, vCPU, RAM GiB, storage GiB, addresses, the same " +
+		"four that are taken, micro-USDC per epoch of 1 vCPU with 2 GiB of RAM and 12.5 GiB of storage.",
+	request:  `{"fleet": "1,6,9,US,INTEL,SAPPHIRERAPIDS,DDR5,HDD,128,1024,6400,64,21,43,262,10,92000\n"}`,
+	response: `{"servers": 1}`,
+	refusals: map[int]string{
+		http.StatusBadRequest:          "fleet has to be a string, not number",
+		http.StatusConflict:            "this cloud takes no simulated servers; start it with --allow-simulation",
+		http.StatusUnprocessableEntity: `line 1 of the fleet: "many" is not a number of that column`,
+	},
+}
+
+type fleetRequest struct {
+	Fleet string `json:"fleet" doc:"Lines of CSV."`
+	More  bool   `json:"more,omitempty" doc:"More is to follow: these servers may be found only after that."`
+}
+
+type fleetAnswer struct {
+	Servers int `json:"servers" doc:"That were added."`
+}
+
+func (a *api) simulateFleet(c *call, in fleetRequest) (fleetAnswer, error) {
+	n, err := a.control.Simulate(c.Context(), c.who, in.Fleet, in.More)
+	return fleetAnswer{n}, err
+}
+
 var advanceClock = operation{
 	method: http.MethodPost, path: "/v1/admin/clock", id: "advanceClock", tag: "Operation", access: operator,
 	summary:  "Move the billing clock forward",

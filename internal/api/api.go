@@ -42,6 +42,8 @@ func newAPI(c *control.Service, config Config) *api {
 // routes is the whole table: what is served, and what the document says of it.
 func (a *api) routes() {
 	handle(a, searchOffers, a.searchOffers)
+	handle(a, listOffers, a.listOffers)
+	handle(a, explainOffers, a.explainOffers)
 	handle(a, listConfigurations, a.listConfigurations)
 	handle(a, listCountries, a.listCountries)
 	handle(a, listHardware, a.listHardware)
@@ -52,8 +54,11 @@ func (a *api) routes() {
 	handle(a, updateVMs, a.updateVMs)
 	handle(a, deleteVMs, a.deleteVMs)
 	handle(a, vmStatuses, a.vmStatuses)
+	handle(a, createQuote, a.createQuote)
+	handle(a, deployWith, a.deployWith)
 	handle(a, estimateVMs, a.estimateVMs)
 	handle(a, defaultImages, a.defaultImages)
+	handle(a, listVMLooks, a.listVMLooks)
 	handle(a, getVM, a.getVM)
 
 	handle(a, listSSHKeys, a.listSSHKeys)
@@ -62,12 +67,28 @@ func (a *api) routes() {
 
 	handle(a, getAccount, a.getAccount)
 
+	handle(a, createProvider, a.createProvider)
+	handle(a, listProviders, a.listProviders)
+	handle(a, getListing, a.getListing)
+	handle(a, applyListing, a.applyListing)
+	handle(a, createServerToken, a.createServerToken)
+	handle(a, listServers, a.listServers)
+	handle(a, getServer, a.getServer)
+	handle(a, cordonServer, a.cordonServer)
+	handle(a, uncordonServer, a.uncordonServer)
+	handle(a, drainServer, a.drainServer)
+	handle(a, removeServer, a.removeServer)
+	handle(a, benchmarkServer, a.benchmarkServer)
+	handle(a, terminateVM, a.terminateVM)
+	handle(a, getEarnings, a.getEarnings)
+
 	handle(a, listAccounts, a.listAccounts)
 	handle(a, createAccount, a.createAccount)
 	handle(a, getBalance, a.getBalance)
 	handle(a, setBalance, a.setBalance)
 	handle(a, creditAccount, a.creditAccount)
 	handle(a, createJoinToken, a.createJoinToken)
+	handle(a, simulateFleet, a.simulateFleet)
 	handle(a, advanceClock, a.advanceClock)
 
 	handle(a, healthz, a.healthz)

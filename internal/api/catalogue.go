@@ -13,9 +13,9 @@ var listConfigurations = operation{
 	response: `["cpu-2-ram-4gb-storage-25gb", "cpu-4-ram-8gb-storage-25gb"]`,
 }
 
-func (a *api) listConfigurations(c *call, _ none) ([]string, error) {
-	known, err := a.control.Catalogue(c.Context())
-	return known.Configurations, err
+func (a *api) listConfigurations(_ *call, _ none) ([]string, error) {
+	known := a.control.Catalogue()
+	return known.Configurations, nil
 }
 
 var listCountries = operation{
@@ -25,9 +25,9 @@ var listCountries = operation{
 	response: `["DE", "US"]`,
 }
 
-func (a *api) listCountries(c *call, _ none) ([]string, error) {
-	known, err := a.control.Catalogue(c.Context())
-	return known.Countries, err
+func (a *api) listCountries(_ *call, _ none) ([]string, error) {
+	known := a.control.Catalogue()
+	return known.Countries, nil
 }
 
 var listHardware = operation{
@@ -44,8 +44,8 @@ type hardware struct {
 	Storage []storageName `json:"storage"`
 }
 
-func (a *api) listHardware(c *call, _ none) (hardware, error) {
-	known, err := a.control.Catalogue(c.Context())
+func (a *api) listHardware(_ *call, _ none) (hardware, error) {
+	known := a.control.Catalogue()
 	out := hardware{CPU: []cpuName{}, Memory: []memoryName{}, Storage: []storageName{}}
 	for _, x := range known.CPU {
 		out.CPU = append(out.CPU, cpuName{Manufacturer: x.Manufacturer, Architecture: x.Architecture})
@@ -56,7 +56,7 @@ func (a *api) listHardware(c *call, _ none) (hardware, error) {
 	for _, x := range known.Storage {
 		out.Storage = append(out.Storage, storageName(x))
 	}
-	return out, err
+	return out, nil
 }
 
 var listDatacenters = operation{

@@ -79,6 +79,8 @@ type storyAnswer struct {
 	Hostname string     `json:"hostname"`
 	Reason   *string    `json:"reason"`
 	Deadline *time.Time `json:"deadline"`
+	Silent   *time.Time `json:"unreachableSince"`
+	Drained  *time.Time `json:"drainedAt"`
 	Timeline []struct {
 		At   time.Time `json:"at"`
 		Text string    `json:"text"`

@@ -82,15 +82,19 @@ func (a *api) deployVMs(c *call, in deployRequest) ([]deployed, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := portsOf(in.Configuration.Ports)
-	if err != nil {
+	return a.deploy(c, in.Configuration, control.Deployment{
+		Constraints: want, Instances: int64(instances), RequestID: cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key")),
+	})
+}
+
+// deploy deploys VMs of a configuration as d says.
+func (a *api) deploy(c *call, in vmConfiguration, d control.Deployment) ([]deployed, error) {
+	var err error
+	if d.Ports, err = portsOf(in.Ports); err != nil {
 		return nil, err
 	}
-	made, err := a.control.Deploy(c.Context(), c.who, control.Deployment{
-		Constraints: want, Instances: int64(instances), RequestID: cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key")),
-		Name: in.Configuration.Name, Hostname: in.Configuration.Hostname, Image: in.Configuration.Image,
-		SSHKeys: in.Configuration.SSHKeys, Ports: ports,
-	})
+	d.Name, d.Hostname, d.Image, d.SSHKeys = in.Name, in.Hostname, in.Image, in.SSHKeys
+	made, err := a.control.Deploy(c.Context(), c.who, d)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +131,7 @@ type estimate struct {
 	Instances int64        `json:"instances" minimum:"1"`
 }
 
-func (a *api) estimateVMs(c *call, in estimateRequest) (estimate, error) {
+func (a *api) estimateVMs(_ *call, in estimateRequest) (estimate, error) {
 	instances, err := required("instances", in.Instances)
 	if err != nil {
 		return estimate{}, err
@@ -136,7 +140,7 @@ func (a *api) estimateVMs(c *call, in estimateRequest) (estimate, error) {
 	if err != nil {
 		return estimate{}, err
 	}
-	e, err := a.control.Estimate(c.Context(), want, int64(instances))
+	e, err := a.control.Estimate(want, int64(instances))
 	if err != nil {
 		return estimate{}, err
 	}

@@ -40,6 +40,7 @@ func newDocument() *huma.OpenAPI {
 			{Name: "Virtual machines", Description: "Deploy, watch, change and delete VMs."},
 			{Name: "SSH keys", Description: "Public keys that VMs can be deployed with."},
 			{Name: "Account", Description: "The account that the API key belongs to."},
+			{Name: "Providers", Description: "For those who sell: what is listed, servers, earnings. A provider is named by its name or id, a server too."},
 			{Name: "Operation", Description: "For the marketplace's operator."},
 			{Name: "Health", Description: "For load balancers and monitoring."},
 		},
@@ -113,12 +114,16 @@ func (op operation) parameters() []*huma.Param {
 			Name: p.name, In: in, Description: p.text, Required: in == "path", Schema: &huma.Schema{Type: huma.TypeString}, Example: p.example,
 		})
 	}
-	if strings.Contains(op.path, "{id}") {
-		example := "acc_06abk5"
-		if op.id == getVM.id {
-			example = exampleID
+	for _, p := range []parameter{
+		{"provider", "Name or id of the provider.", "Nord"}, {"server", "Name or id of the server.", "nyc-1"}, {"id", "", "acc_06abk5"},
+	} {
+		if !strings.Contains(op.path, "{"+p.name+"}") {
+			continue
 		}
-		add("path", parameter{"id", "", example})
+		if p.name == "id" && strings.Contains(op.path, "vms/{id}") {
+			p.example = exampleID
+		}
+		add("path", p)
 	}
 	for _, p := range op.query {
 		add("query", p)
@@ -141,7 +146,7 @@ func (a *api) tidy() {
 		}
 	}
 	for _, path := range a.document.Paths {
-		for _, o := range []*huma.Operation{path.Get, path.Post} {
+		for _, o := range []*huma.Operation{path.Get, path.Post, path.Put} {
 			if o == nil {
 				continue
 			}

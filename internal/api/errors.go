@@ -2,9 +2,11 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
+	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 )
 
@@ -32,7 +34,8 @@ var statuses = map[fault.Kind]int{
 
 // refusal is the body of every error.
 type refusal struct {
-	Error string `json:"error" doc:"What is wrong, in a sentence."`
+	Error  string         `json:"error" doc:"What is wrong, in a sentence."`
+	Faults []listingFault `json:"faults,omitempty" doc:"All that is wrong with a listing; of nothing else."`
 }
 
 // refuse answers with the error. What is our own fault is logged and not shown.
@@ -51,7 +54,13 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		text += " (request " + requestID + ")"
 		a.Log.ErrorContext(r.Context(), "request failed", "request_id", requestID, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	body, err := json.Marshal(refusal{Error: text})
+	said := refusal{Error: text}
+	if wrong, ok := errors.AsType[*control.ListingError](err); ok {
+		for _, f := range wrong.Faults {
+			said.Faults = append(said.Faults, listingFault(f))
+		}
+	}
+	body, err := json.Marshal(said)
 	if err != nil { // a string always encodes
 		status, body = http.StatusInternalServerError, []byte(`{"error":"internal error"}`)
 	}

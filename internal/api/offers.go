@@ -2,14 +2,14 @@ package api
 
 import (
 	"net/http"
-	"strconv"
+	"reflect"
 
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
 var searchOffers = operation{
-	method: http.MethodPost, path: "/marketplace/offers", id: "searchOffers", tag: "Marketplace",
+	method: http.MethodPost, path: "/marketplace/offers", id: "searchOffers", tag: "Marketplace", body: reflect.TypeFor[[]offer](),
 	summary: "Search for available offers",
 	text: "Returns what is free and fits, cheapest first. All filters are optional; an empty object, or no body, returns every offer. " +
 		"No match is an empty array. Lists are alternatives, different filters must all hold.",
@@ -71,56 +71,92 @@ type additional struct {
 	PerVM    *int64            `json:"perVmLimit" doc:"Most that one VM may add; null for no limit."`
 }
 
-func (a *api) searchOffers(c *call, in constraints) ([]offer, error) {
+func (a *api) searchOffers(_ *call, in constraints) (offerList, error) {
 	want, err := in.market()
-	if err != nil {
-		return nil, err
-	}
-	found, err := a.control.Offers(c.Context(), want)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]offer, len(found))
-	for i, m := range found {
-		if out[i], err = offerOf(m); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return offerList{a, want}, err
 }
 
-func offerOf(m market.Match) (offer, error) {
-	o := offer{
-		Configuration: configuration{Slug: m.Configuration.Slug(), Price: m.Price},
-		Datacenter:    datacenterOf(m.Offer.Datacenter),
-		Resources:     make([]offeredPart, 0, 4),
-		Servers:       make([]offeredRoom, 0, len(m.Instances)),
-		MaxAdditional: []additional{additionalOf(m.Offer, m.MaxExtraGiB())},
-	}
-	prices, demand := m.Offer.Prices, m.Configuration.Demand(0)
-	units := map[string]money.Amount{vcpu: prices.VCPU, ram: prices.RAM, storage: prices.Storage, publicIP: prices.Address}
-	for _, p := range partsOf(demand, m.Offer.Hardware) {
-		price, err := units[p.Type].Times(p.Supply)
-		if err != nil {
-			return o, err
-		}
-		if p.Type == vcpu {
-			p.Metadata["perThread"] = strconv.FormatInt(m.VCPUPerThread(), 10) // customers see what is oversold
-		}
-		o.Resources = append(o.Resources, offeredPart{Type: p.Type, Metadata: p.Metadata, Price: price})
-	}
-	for i, n := range m.Instances {
-		o.Servers = append(o.Servers, offeredRoom{Instances: n, Additional: []additional{additionalOf(m.Offer, m.ExtraGiB[i])}})
-	}
-	return o, nil
+// offerList writes all offers that match, as a JSON array of offer.
+type offerList struct {
+	api  *api
+	want market.Constraints
 }
 
-func additionalOf(o *market.Offer, supply int64) additional {
-	extra := additional{
-		Type: storage, Metadata: map[string]string{"type": o.Hardware.Storage.Type}, Price: o.Prices.Storage, Supply: supply, Units: "GiB",
+func (l offerList) write(p *page) (err error) {
+	p.raw("[")
+	between := ""
+	search := l.api.control.Offers(l.want, func(m *market.Match) bool {
+		p.raw(between)
+		between = ","
+		p.offer(m)
+		err = p.turn()
+		return err == nil
+	})
+	p.raw("]")
+	return firstError(search, err)
+}
+
+// offer writes a match as the JSON of offer.
+func (p *page) offer(m *market.Match) {
+	prices, conf, hw := &m.Offer.Prices, m.Configuration, m.Hardware
+	p.member(`{"configuration":{"slug":`, conf.Slug())
+	p.amount(`,"price":`, m.Price)
+	p.member(`},"resources":[{"type":"VCPU","metadata":{"architecture":`, hw.CPU.Architecture)
+	p.member(`,"brand":`, hw.CPU.Brand)
+	p.member(`,"generation":`, hw.CPU.Generation)
+	p.member(`,"manufacturer":`, hw.CPU.Manufacturer)
+	p.number(`,"perThread":"`, max(1, m.VCPUPerThread)) // customers see what is oversold
+	p.amount(`"},"price":`, prices.VCPU*money.Amount(conf.VCPU))
+	p.member(`},{"type":"RAM","metadata":{"generation":`, hw.Memory.Generation)
+	p.member(`,"type":`, hw.Memory.Type)
+	p.amount(`},"price":`, prices.RAM*money.Amount(conf.RAMGiB))
+	p.member(`},{"type":"STORAGE","metadata":{"type":`, hw.Storage.Type)
+	p.amount(`},"price":`, prices.Storage*money.Amount(conf.StorageGiB))
+	p.amount(`},{"type":"PUBLIC_IP","metadata":{"version":"4"},"price":`, prices.Address)
+	p.raw(`}],"datacenter":`)
+	p.datacenter(&m.Offer.Datacenter)
+	p.raw(`,"servers":[`)
+	for i := range m.Rooms {
+		if i > 0 {
+			p.raw(",")
+		}
+		p.number(`{"availableBasicInstances":`, m.Rooms[i].Instances)
+		p.raw(`,"additionalResources":[`)
+		p.additional(m, m.Rooms[i].ExtraGiB)
+		p.raw(`]}`)
 	}
-	if o.MaxExtraStorage > 0 {
-		extra.PerVM = &o.MaxExtraStorage
+	p.raw(`],"maxAdditionalSupply":[`)
+	p.additional(m, m.MaxExtraGiB)
+	p.raw(`]}`)
+}
+
+func (p *page) datacenter(d *market.Datacenter) {
+	p.member(`{"id":`, d.ID)
+	p.member(`,"countryCode":`, d.Country)
+	p.member(`,"cityCode":`, d.City)
+	p.number(`,"cityIndex":`, d.Index)
+	p.number(`,"index":`, d.Index)
+	p.number(`,"tier":`, d.Tier)
+	p.raw(`,"certifications":[`)
+	for i, certification := range d.Certifications {
+		if i > 0 {
+			p.raw(",")
+		}
+		p.string(certification)
 	}
-	return extra
+	p.member(`],"slug":`, d.Slug())
+	p.raw("}")
+}
+
+func (p *page) additional(m *market.Match, supply int64) {
+	p.member(`{"type":"STORAGE","metadata":{"type":`, m.Hardware.Storage.Type)
+	p.amount(`},"price":`, m.Offer.Prices.Storage)
+	p.number(`,"supply":`, supply)
+	p.raw(`,"units":"GiB","perVmLimit":`)
+	if most := m.Offer.MaxExtraStorage; most > 0 {
+		p.number("", most)
+	} else {
+		p.raw("null")
+	}
+	p.raw("}")
 }

@@ -24,6 +24,7 @@ type operation struct {
 	headers  []parameter
 	request  string         // example, JSON
 	response string         // example, JSON
+	body     reflect.Type   // of the answer where it writes itself; nil is what the handler returns
 	refusals map[int]string // by status: what is said, as an example
 }
 
@@ -53,7 +54,11 @@ type none struct{}
 
 // handle serves op with do: admit, decode, do, answer.
 func handle[In, Out any](a *api, op operation, do func(*call, In) (Out, error)) {
-	a.describe(op, reflect.TypeFor[In](), reflect.TypeFor[Out]())
+	answer := op.body
+	if answer == nil {
+		answer = reflect.TypeFor[Out]()
+	}
+	a.describe(op, reflect.TypeFor[In](), answer)
 	a.mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) {
 		c, err := a.admit(op, r)
 		if err != nil {
@@ -104,6 +109,17 @@ func (op operation) success() int {
 func (a *api) answer(w http.ResponseWriter, c *call, out any) {
 	if c.status == http.StatusNoContent {
 		w.WriteHeader(c.status)
+		return
+	}
+	if s, ok := out.(writer); ok {
+		p := &page{w: w, status: c.status}
+		err := s.write(p)
+		if err == nil {
+			err = p.close()
+		}
+		if err != nil && !p.begun {
+			a.refuse(w, c.Request, err)
+		}
 		return
 	}
 	body, err := json.Marshal(out)

@@ -231,7 +231,7 @@ var getVM = operation{
 		{"wait", "A status to wait for.", "Active"},
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
-	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null,
+	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
 	refusals: map[int]string{
 		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
@@ -239,12 +239,52 @@ var getVM = operation{
 	},
 }
 
-type vmStory struct {
+// VMLook is a VM with what its customer should know of it now.
+type VMLook struct {
 	VM
 	Hostname string     `json:"hostname"`
 	Reason   *string    `json:"reason" nullable:"true" doc:"Why it is in its status; null when there is nothing to explain."`
 	Deadline *time.Time `json:"deadline" nullable:"true" doc:"When it is given up, while it is launched."`
-	Timeline []vmEvent  `json:"timeline" doc:"What happened, oldest first."`
+	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
+	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
+}
+
+type vmStory struct {
+	VMLook
+	Timeline []vmEvent `json:"timeline" doc:"What happened, oldest first."`
+}
+
+func lookOf(v control.VM) VMLook {
+	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline)}
+	if !v.State.Ended() {
+		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
+	}
+	if v.Reason != "" {
+		look.Reason = &v.Reason
+	}
+	return look
+}
+
+var listVMLooks = operation{
+	method: http.MethodGet, path: "/v1/vms", id: "listVMsWithReasons", tag: "Virtual machines",
+	summary:  "List VMs with what should be known of them",
+	text:     "Like GET /vms/v3, with the same parameters, and more of each VM.",
+	query:    listVMs.query,
+	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null}]`,
+	refusals: listVMs.refusals,
+}
+
+func (a *api) listVMLooks(c *call, _ none) ([]VMLook, error) {
+	f, err := c.filter()
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.control.VMs(c.Context(), c.who, f)
+	out := make([]VMLook, len(list))
+	for i, v := range list {
+		out[i] = lookOf(v)
+	}
+	return out, err
 }
 
 type vmEvent struct {
@@ -281,10 +321,7 @@ func (a *api) getVM(c *call, _ none) (vmStory, error) {
 	if err != nil {
 		return vmStory{}, err
 	}
-	story := vmStory{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), Timeline: make([]vmEvent, len(v.Timeline))}
-	if v.Reason != "" {
-		story.Reason = &v.Reason
-	}
+	story := vmStory{VMLook: lookOf(v), Timeline: make([]vmEvent, len(v.Timeline))}
 	for i, e := range v.Timeline {
 		story.Timeline[i] = vmEvent{At: e.At.UTC(), Text: e.Text}
 	}

@@ -108,33 +108,25 @@ func (s *console) start(w http.ResponseWriter, r *http.Request) {
 
 func (s *console) facts(ctx context.Context) (facts, error) {
 	f := facts{Version: s.Version, Images: s.control.Images}
-	found, err := s.control.Offers(ctx, market.Constraints{})
-	if err != nil {
+	var err error
+	if f.Sizes, err = s.cheapest(); err != nil {
 		return f, err
 	}
-	f.Sizes = cheapest(found)
 	f.Datacenters, err = s.control.Datacenters(ctx)
 	return f, err
 }
 
-// cheapest returns every size that is free at its lowest price, smallest first.
-func cheapest(found []market.Match) []size {
-	best := map[market.Configuration]*size{}
-	for _, m := range found { // the cheapest come first
-		at := best[m.Configuration]
-		if at == nil {
-			at = &size{Configuration: m.Configuration, Price: m.Price, Place: m.Offer.Datacenter.Slug()}
-			best[m.Configuration] = at
-		}
-		for _, n := range m.Instances {
-			at.Free += n
-		}
-	}
+// cheapest returns every size that is free where it costs least, smallest first.
+func (s *console) cheapest() ([]size, error) {
 	list := []size{}
 	for _, c := range market.Configurations() {
-		if at := best[c]; at != nil {
-			list = append(list, *at)
+		err := s.control.Offers(market.Constraints{Configuration: c.Slug()}, func(m *market.Match) bool {
+			list = append(list, size{Configuration: c, Price: m.Price, Place: m.Offer.Datacenter.Slug(), Free: m.Instances})
+			return false
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return list
+	return list, nil
 }

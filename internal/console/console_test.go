@@ -82,7 +82,7 @@ func TestStartPage(t *testing.T) {
 		t.Fatalf("got %d %s", w.Code, w.Header().Get("Content-Type"))
 	}
 	for _, want := range []string{
-		"v-test", "cpu-2-ram-4gb-storage-25gb", ">3</td>", "us-lax-1", "us-nyc-1", "ubuntu-24-04-x64", "http://cloud.example/marketplace/offers",
+		"v-test", "cpu-2-ram-4gb-storage-25gb", ">2</td>", "us-lax-1", "us-nyc-1", "ubuntu-24-04-x64", "http://cloud.example/marketplace/offers",
 		`href="/docs"`, `href="/docs/openapi.yaml"`, `href="/healthz"`, "cpucloud vm create", "demo.env", "&lt;b&gt;ISO&lt;/b&gt;",
 	} {
 		if !strings.Contains(page, want) {

@@ -3,6 +3,7 @@ package servertest
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
@@ -50,25 +51,32 @@ func Audit(tb testing.TB, database, accountID string) Books {
 }
 
 func (b *Books) capacity(ctx context.Context, tx *store.Tx) error {
-	offers, err := tx.Offers(ctx)
+	changes, err := tx.MarketChanges(ctx, 0)
 	if err != nil {
 		return err
 	}
-	for _, o := range offers {
-		for _, s := range o.Servers {
-			vms, err := tx.ServerVMs(ctx, s.ID)
-			if err != nil {
-				return err
-			}
-			var sum capacity.Vector
-			for _, v := range vms {
-				sum = sum.Add(v.Spec.Demand())
-			}
-			if s.Used != sum {
-				return fmt.Errorf("server %s counts %s as taken, its VMs take %s", s.ID, s.Used, sum)
-			}
-			b.Taken = b.Taken.Add(sum)
+	for _, sold := range changes.Servers {
+		servers, err := tx.ServersByNumber(ctx, []int64{int64(sold.Number)})
+		if err != nil {
+			return err
 		}
+		vms, err := tx.ServerVMs(ctx, servers[0].ID)
+		if err != nil {
+			return err
+		}
+		var sum capacity.Vector
+		addresses := map[netip.Addr]bool{}
+		for _, v := range vms {
+			sum = sum.Add(v.Spec.Demand())
+			if addresses[v.Address] {
+				return fmt.Errorf("server %s: address %s is taken twice", servers[0].ID, v.Address)
+			}
+			addresses[v.Address] = true
+		}
+		if sold.Used != sum {
+			return fmt.Errorf("server %s counts %s as taken, its VMs take %s", servers[0].ID, sold.Used, sum)
+		}
+		b.Taken = b.Taken.Add(sum)
 	}
 	return nil
 }
@@ -96,7 +104,7 @@ func (b *Books) money(ctx context.Context, tx *store.Tx, accountID string) (err 
 			b.VMs = append(b.VMs, v)
 			b.Reserved += v.Reserved
 			b.Rent += v.Spent
-		case ledger.Charge, ledger.TopUp, ledger.Refund:
+		case ledger.Charge, ledger.TopUp, ledger.Refund, ledger.Return:
 		}
 	}
 	if b.Free+b.Reserved+b.Rent != b.Paid {

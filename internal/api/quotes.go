@@ -1,0 +1,113 @@
+package api
+
+import (
+	"cmp"
+	"net/http"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/market"
+	"github.com/cpucloud/cpucloud/internal/money"
+)
+
+var createQuote = operation{
+	method: http.MethodPost, path: "/v1/quotes", id: "createQuote", tag: "Virtual machines", status: http.StatusCreated,
+	summary: "Hold a price and its places",
+	text: "Holds the places that a deployment would get now, at their price, for 60 to 300 seconds. POST /v1/vms takes them by `quoteId`. " +
+		"A quote expires by itself; an account holds at most 10 quotes for 100 VMs at once. It costs nothing.",
+	request:  `{"constraints": {"basicConfiguration": "cpu-2-ram-4gb-storage-25gb"}, "instances": 2, "holdSeconds": 120}`,
+	response: `{"quoteId": "quo_06abk5", "expiresAt": "2026-01-31T12:02:00Z", "configuration": "cpu-2-ram-4gb-storage-25gb", "storageGib": 25,` + exampleEstimateMembers + `}`,
+	refusals: map[int]string{
+		http.StatusBadRequest:          "instances has to be a whole number, not string",
+		http.StatusUnprocessableEntity: "a quote holds for 1m0s to 5m0s, not 10s",
+	},
+}
+
+const exampleEstimateMembers = `"depositAmountUsdc": "3.36", "depositEpochs": 2, "totalPricePerEpoch": "1.68", "maxPricePerEpoch": "0.84", "instances": 2`
+
+type quoteRequest struct {
+	Constraints wishes   `json:"constraints,omitzero"`
+	Instances   *integer `json:"instances" nullable:"false" minimum:"1" example:"1"`
+	HoldSeconds *integer `json:"holdSeconds,omitempty" minimum:"60" maximum:"300" doc:"120 unless told."`
+	Preferences
+}
+
+type quote struct {
+	ID            string       `json:"quoteId"`
+	ExpiresAt     time.Time    `json:"expiresAt"`
+	Configuration string       `json:"configuration"`
+	StorageGiB    int64        `json:"storageGib" doc:"Of each VM, with what was added."`
+	Deposit       money.Amount `json:"depositAmountUsdc" doc:"What is reserved at deployment." example:"3.36"`
+	Epochs        int64        `json:"depositEpochs" doc:"How many epochs the deposit pays." example:"2"`
+	Total         money.Amount `json:"totalPricePerEpoch" doc:"Of all instances." example:"1.68"`
+	Dearest       money.Amount `json:"maxPricePerEpoch" doc:"Of the dearest instance." example:"0.84"`
+	Instances     int64        `json:"instances" minimum:"1"`
+}
+
+func (a *api) createQuote(c *call, in quoteRequest) (quote, error) {
+	instances, err := required("instances", in.Instances)
+	if err != nil {
+		return quote{}, err
+	}
+	want, err := in.Constraints.market()
+	if err != nil {
+		return quote{}, err
+	}
+	hold := 2 * time.Minute
+	if in.HoldSeconds != nil {
+		if *in.HoldSeconds < 0 || *in.HoldSeconds > 1e6 {
+			return quote{}, fault.Newf(fault.Invalid, "holdSeconds is %d; it has to be within 60 to 300", *in.HoldSeconds)
+		}
+		hold = time.Duration(*in.HoldSeconds) * time.Second
+	}
+	q, err := a.control.Quote(c.Context(), c.who, control.Deployment{
+		Constraints: want, Instances: int64(instances), Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup,
+	}, hold)
+	return quote{
+		ID: q.ID, ExpiresAt: q.ExpiresAt.UTC(), Configuration: q.Configuration.Slug(), StorageGiB: q.StorageGiB, Deposit: q.Deposit,
+		Epochs: ledger.DepositEpochs, Total: q.Total, Dearest: q.Dearest, Instances: q.Instances,
+	}, err
+}
+
+var deployWith = operation{
+	method: http.MethodPost, path: "/v1/vms", id: "deployWithPreferences", tag: "Virtual machines", status: http.StatusCreated,
+	summary: "Deploy VMs with preferences",
+	text: "Like POST /vms/v3, with constraints and preferences that it does not know, or with a quote: then what the quote was made for stands for " +
+		"constraints, strategy and group.",
+	headers: []parameter{{"Idempotency-Key", "Stands for `requestId` where the body has none.", "order-1042"}},
+	request: `{"constraints": {"datacenter": {"countries": ["US"]}, "minTier": 3}, "instances": 3, "strategy": "spread", "antiAffinityGroup": "db",
+		"vmConfiguration": {"name": "db", "osImage": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "sshKeys": ["laptop"]}}`,
+	response: `[{"vmId": "` + exampleID + `", "vmName": "db"}]`,
+	refusals: map[int]string{
+		http.StatusBadRequest:          "instances has to be a whole number, not string",
+		http.StatusNotFound:            `no quote with id "quo_06abk5"`,
+		http.StatusConflict:            "quote quo_06abk5 has expired or was used; ask for a new one",
+		http.StatusUnprocessableEntity: "No suitable offer found",
+	},
+}
+
+type deployWithRequest struct {
+	Constraints wishes   `json:"constraints,omitzero"`
+	Instances   *integer `json:"instances" nullable:"false" minimum:"1" doc:"How many VMs." example:"1"`
+	RequestID   string   `json:"requestId,omitempty" maxLength:"255" doc:"Makes the request safe to repeat."`
+	QuoteID     string   `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
+	Preferences
+	Configuration vmConfiguration `json:"vmConfiguration"`
+}
+
+func (a *api) deployWith(c *call, in deployWithRequest) ([]deployed, error) {
+	instances, err := required("instances", in.Instances)
+	if err != nil {
+		return nil, err
+	}
+	want, err := in.Constraints.market()
+	if err != nil {
+		return nil, err
+	}
+	return a.deploy(c, in.Configuration, control.Deployment{
+		Constraints: want, Instances: int64(instances), RequestID: cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key")),
+		Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID,
+	})
+}
