@@ -5,7 +5,7 @@ TOOLS   := build/tools
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
-	bench bench-boot bench-idle gauges release clean
+	bench bench-boot bench-idle bench-market gauges release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ deps:
 	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
 
 deps-test: deps
-	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || deploy/install-packages.sh deploy/packages-test
+	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && command -v nft ip >/dev/null || deploy/install-packages.sh deploy/packages-test
 
 build: ## build bin/cpucloud
 	@mkdir -p bin
@@ -42,7 +42,7 @@ test-postgres: deps-test ## run the tests of the store and its users on a privat
 test-race: deps-test ## run the unit tests with the race detector
 	.ci/with-postgres go test -race ./...
 
-test-vm: deps low-ports build image ## run the tests that boot real VMs
+test-vm: deps-test low-ports build image ## run the tests that boot real VMs
 	go test -count=1 -tags vm -timeout 15m ./internal/vmtest/...
 
 test-vm-full: deps low-ports build ## boot a Debian with real cloud-init (takes minutes)
@@ -65,13 +65,16 @@ check: lint ## what CI runs
 	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
 	$(MAKE) --no-print-directory test
 
-bench: bench-boot bench-idle ## run every bench
+bench: bench-boot bench-idle bench-market ## run every bench
 
 bench-boot: deps low-ports build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
 	go run ./bench/boot
 
 bench-idle: deps low-ports build image ## memory and CPU at rest
 	go run ./bench/idle
+
+bench-market: deps-test build ## searching and placing on up to 1,000,000 servers, against the least they can cost
+	go run ./bench/market
 
 gauges: ## report sizes of files and functions, import depth, tests per line
 	@cd tools && go run ./gauges ..

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -13,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"github.com/cpucloud/cpucloud/internal/agent"
 	"github.com/cpucloud/cpucloud/internal/agent/discover"
@@ -27,35 +27,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/network/loopback"
 )
 
-// hostFlags say how this machine is used as a server of the marketplace.
-type hostFlags struct {
-	accelerator string
-	pool        string
-	mirrors     []string
-	allow       []string
-	oversell    int64
-	hardware    capacity.Hardware
-	total       capacity.Vector
-}
-
-func (h *hostFlags) register(flags *pflag.FlagSet, oversell int64) {
-	flags.StringVar(&h.accelerator, "accelerator", "auto", "how VMs run: auto, kvm or tcg (software emulation); auto proves KVM first")
-	flags.StringVar(&h.pool, "pool", loopback.DefaultPool.String(), "public addresses of the VMs, within 127.0.0.0/8")
-	flags.StringArrayVar(&h.mirrors, "mirror", nil, "fetch images from elsewhere: URL-PREFIX=OTHER-PREFIX (repeatable)")
-	flags.StringArrayVar(&h.allow, "allow-host", nil, "a private host that images may be fetched from, HOST or HOST:PORT (repeatable)")
-	flags.Int64Var(&h.oversell, "vcpu-per-thread", oversell, "how often each hardware thread is sold; offers show it")
-	flags.Int64Var(&h.total.VCPU, "vcpu", 0, "vCPUs to sell (0: found by looking)")
-	flags.Int64Var(&h.total.RAMGiB, "ram", 0, "GiB of memory to sell (0: found by looking, a share is kept for the host)")
-	flags.Int64Var(&h.total.StorageGiB, "storage", 0, "GiB of disk to sell (0: found by looking, a share is kept for the host)")
-	flags.StringVar(&h.hardware.CPU.Manufacturer, "cpu-manufacturer", "", "correct what was found, such as AMD")
-	flags.StringVar(&h.hardware.CPU.Brand, "cpu-brand", "", "correct what was found, such as EPYC")
-	flags.StringVar(&h.hardware.CPU.Architecture, "cpu-architecture", "", "correct what was found, such as Zen")
-	flags.StringVar(&h.hardware.CPU.Generation, "cpu-generation", "", "correct what was found, such as 4")
-	flags.StringVar(&h.hardware.Memory.Type, "memory-type", "", "correct what was found, such as DDR")
-	flags.StringVar(&h.hardware.Memory.Generation, "memory-generation", "", "correct what was found, such as 5")
-	flags.StringVar(&h.hardware.Storage.Type, "storage-type", "", "correct what was found: HDD, SSD or NVMe")
-}
-
 // host is this machine as the agent uses it.
 type host struct {
 	dir        string
@@ -64,12 +35,34 @@ type host struct {
 	images     *image.Cache
 	flags      hostFlags
 	pool       netip.Prefix
+	roots      *x509.CertPool // who is believed; nil is the system's list
 	log        *slog.Logger
 }
 
 // openHost opens the drivers over dir; nothing is started yet. Hosts in trusted
 // may be fetched from though they are private.
 func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (*host, error) {
+	h, err := lookAtHost(dir, flags, log)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own program: %w", err)
+	}
+	h.network, err = loopback.New(loopback.Config{
+		Dir: filepath.Join(dir, "host", "network"), Command: []string{self, networkHelper}, Pool: h.pool, Now: time.Now, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.images, err = openImages(filepath.Join(dir, "host", "images"), flags, trusted, h.roots, log)
+	return h, err
+}
+
+// lookAtHost opens no more than it takes to look at the machine, also while an
+// agent runs in dir.
+func lookAtHost(dir string, flags hostFlags, log *slog.Logger) (*host, error) {
 	pool := loopback.DefaultPool
 	if flags.pool != "" {
 		var err error
@@ -77,25 +70,19 @@ func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (
 			return nil, fault.Newf(fault.Invalid, "--pool: %q is not a prefix such as 127.77.0.0/16", flags.pool)
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find own program: %w", err)
+	switch flags.benchmark {
+	case benchmarkAuto, benchmarkAsked, benchmarkOff, "":
+	default:
+		return nil, fault.Newf(fault.Invalid, "--benchmark is auto, asked or off, not %q", flags.benchmark)
 	}
-	h := &host{dir: dir, flags: flags, pool: pool, log: log}
-	h.hypervisor, err = qemu.New(qemu.Config{
+	roots, err := authorities(flags.caFile)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := qemu.New(qemu.Config{
 		Dir: filepath.Join(dir, "host", "qemu"), Accelerator: qemu.Accelerator(flags.accelerator), Now: time.Now, Log: log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	h.network, err = loopback.New(loopback.Config{
-		Dir: filepath.Join(dir, "host", "network"), Command: []string{self, networkHelper}, Pool: pool, Now: time.Now, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	h.images, err = openImages(filepath.Join(dir, "host", "images"), flags, trusted, log)
-	return h, err
+	return &host{dir: dir, hypervisor: driver, flags: flags, pool: pool, roots: roots, log: log}, err
 }
 
 // inventory proves the hypervisor and looks at the machine.
@@ -104,9 +91,7 @@ func (h *host) inventory(ctx context.Context) (capacity.Inventory, hypervisor.Fa
 	if err != nil {
 		return capacity.Inventory{}, facts, err
 	}
-	found, err := discover.Server(ctx, discover.Config{
-		Dir: h.dir, VCPUPerThread: h.flags.oversell, Hardware: h.flags.hardware, Total: h.flags.total,
-	})
+	found, err := h.discover(ctx)
 	if err != nil {
 		return capacity.Inventory{}, facts, err
 	}
@@ -114,14 +99,25 @@ func (h *host) inventory(ctx context.Context) (capacity.Inventory, hypervisor.Fa
 	if err != nil {
 		return capacity.Inventory{}, facts, err
 	}
+	if found.Total.RAMGiB > found.Installed && !h.flags.anyRAM {
+		return capacity.Inventory{}, facts, fault.Newf(fault.Invalid,
+			"--ram %d is more than the %d GiB that this machine has, and a share of it is for the host: sell less", found.Total.RAMGiB, found.Installed)
+	}
 	if len(found.Assumed) > 0 {
 		h.log.InfoContext(ctx, "some hardware could not be read and is taken as usual; flags correct it", "assumed", found.Assumed)
 	}
 	found.Total.Addresses = size
 	return capacity.Inventory{
 		Hardware: found.Hardware, Total: found.Total, VCPUPerThread: h.flags.oversell, Pool: h.pool,
-		Hypervisor: "QEMU " + facts.Version, Accelerator: facts.Accelerator,
+		Hypervisor: "QEMU " + facts.Version, Accelerator: facts.Accelerator, Details: found.Details, Declared: found.Declared,
 	}, facts, nil
+}
+
+// discover looks at the machine.
+func (h *host) discover(ctx context.Context) (discover.Found, error) {
+	return discover.Server(ctx, discover.Config{
+		Dir: h.dir, VCPUPerThread: h.flags.oversell, Hardware: h.flags.hardware, Total: h.flags.total,
+	})
 }
 
 // describe tells the operator how this machine is used. The hypervisor may give
@@ -145,12 +141,17 @@ func warnOfPorts(w io.Writer) {
 	}
 }
 
-// agent returns the agent of this machine, whose control plane is at url.
-func (h *host) agent(url string, inv capacity.Inventory) *agent.Agent {
-	return agent.New(agent.Config{
-		Dir: h.dir, URL: url, Hypervisor: h.hypervisor, Network: h.network, Disks: h.images, Inventory: inv,
-		Log: h.log, Now: time.Now, Rand: rand.Reader,
-	})
+// agent returns the agent of this machine, whose control plane is at url. A nil
+// client means one with defaults.
+func (h *host) agent(url string, client *http.Client, inv capacity.Inventory) *agent.Agent {
+	c := agent.Config{
+		Dir: h.dir, URL: url, HTTP: client, Hypervisor: h.hypervisor, Network: h.network, Disks: h.images, Inventory: inv,
+		Log: h.log, Now: time.Now, Rand: rand.Reader, OnRequest: h.flags.benchmark != benchmarkAuto,
+	}
+	if h.flags.benchmark != benchmarkOff {
+		c.Measure = func(ctx context.Context) (capacity.Measured, error) { return h.measure(ctx, url) }
+	}
+	return agent.New(c)
 }
 
 // hostPort returns host:port of a URL, as --allow-host takes it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"log/slog"
 	"strings"
 	"time"
@@ -11,8 +12,8 @@ import (
 )
 
 // openImages opens the image cache in dir. Hosts in trusted may be fetched from
-// though they are private.
-func openImages(dir string, flags hostFlags, trusted []string, log *slog.Logger) (*image.Cache, error) {
+// though they are private; roots says whose certificates are believed.
+func openImages(dir string, flags hostFlags, trusted []string, roots *x509.CertPool, log *slog.Logger) (*image.Cache, error) {
 	var mirrors []image.Mirror
 	for _, m := range flags.mirrors {
 		prefix, replacement, ok := strings.Cut(m, "=")
@@ -22,6 +23,6 @@ func openImages(dir string, flags hostFlags, trusted []string, log *slog.Logger)
 		mirrors = append(mirrors, image.Mirror{Prefix: prefix, Replacement: replacement})
 	}
 	return image.New(image.Config{
-		Dir: dir, Guard: guard.New(guard.Config{Allow: append(trusted, flags.allow...)}), Mirrors: mirrors, Log: log, Now: time.Now,
+		Dir: dir, Guard: guard.New(guard.Config{Allow: append(trusted, flags.allow...), RootCAs: roots}), Mirrors: mirrors, Log: log, Now: time.Now,
 	})
 }

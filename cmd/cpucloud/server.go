@@ -28,6 +28,12 @@ type cloudFlags struct {
 	epoch     time.Duration
 	retention time.Duration
 	verbose   bool
+
+	tlsCert string
+	tlsKey  string
+
+	simulation    bool
+	simulatedBoot time.Duration
 }
 
 func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
@@ -39,6 +45,10 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	flags.DurationVar(&c.epoch, "epoch", 24*time.Hour, "billing period of a VM")
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
 	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
+	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of a certificate and its chain: answer https alone; read again when it changes")
+	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of the certificate's key")
+	flags.BoolVar(&c.simulation, "allow-simulation", false, "let `cpucloud admin simulate` add servers that exist in this process alone; not for a marketplace with real customers")
+	flags.DurationVar(&c.simulatedBoot, "simulated-boot", 3*time.Second, "how long VMs take to start on simulated servers")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log what is of use when looking for a fault")
 }
 
@@ -59,7 +69,8 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	}
 	return server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
-		Epoch: c.epoch, Retention: c.retention, TestClock: c.clock == "test", Now: time.Now, Rand: rand.Reader, Log: log,
+		Epoch: c.epoch, Retention: c.retention, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
 }
 
@@ -89,8 +100,13 @@ func serverCommand(sys cli.IO) *cobra.Command {
 		Long: `Run the control plane: HTTP API, marketplace, billing. It runs no VMs itself.
 
 It writes DIR/admin.env for the operator. Make a token for every server that is
-to join with ` + "`cpucloud admin token create`" + `, and start ` + "`cpucloud agent`" + ` there with it.`,
-		Example: `  cpucloud server --data /var/lib/cpucloud --listen 0.0.0.0:8080 --public-url https://cloud.example.org
+to join with ` + "`cpucloud admin token create`" + `, or let its provider make one with
+` + "`cpucloud provider token`" + `, and run ` + "`cpucloud agent join`" + ` there with it.
+
+Agents and customers on other machines need https: give a certificate with
+--tls-cert and --tls-key, or put a proxy with one in front.`,
+		Example: `  cpucloud server --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --public-url https://cloud.example.org
+  cpucloud server --data /var/lib/cpucloud --listen 127.0.0.1:8080 --public-url https://cloud.example.org
   CPUCLOUD_DATABASE=postgres://… cpucloud server --listen 0.0.0.0:8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

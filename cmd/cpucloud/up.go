@@ -47,7 +47,7 @@ operator. Ctrl-C stops it; VMs are left running and are found again by the next
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
 	}
 	u.cloud.register(cmd.Flags(), cli.DefaultData(sys.Env))
-	u.host.register(cmd.Flags(), 4)
+	u.host.register(cmd.Flags(), 4, benchmarkAsked)
 	u.listing.register(cmd.Flags())
 	return cmd
 }
@@ -80,6 +80,8 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	if err := writeDemo(ctx, f, s); err != nil {
 		return err
 	}
+	u.host.anyRAM = true
+	u.host.caFile = u.cloud.tlsCert // images of this control plane are fetched from it
 	h, err := openHost(f.path, u.host, []string{hostPort(s.URL)}, log)
 	if err != nil {
 		return err
@@ -88,7 +90,7 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	if err != nil {
 		return err
 	}
-	if err := u.join(ctx, s, agent.Enrollment{Dir: h.dir, URL: s.URL, Inventory: inv, Rand: rand.Reader}); err != nil {
+	if err := u.join(ctx, s, agent.Enrollment{Dir: h.dir, URL: s.URL, HTTP: s.Client(), Inventory: inv, Rand: rand.Reader}); err != nil {
 		return err
 	}
 	describe(u.sys.Err, facts, inv)
@@ -97,7 +99,7 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	running, stopAgent := context.WithCancel(ctx)
 	go func() {
 		defer close(ended)
-		ended <- h.agent(s.URL, inv).Run(running)
+		ended <- h.agent(s.URL, s.Client(), inv).Run(running)
 	}()
 	err = waitFor(ctx, s, ended)
 	stopAgent()

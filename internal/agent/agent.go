@@ -3,20 +3,24 @@
 // knows is needed to find out what to do next, so it may be killed at any
 // moment. Machines and links outlive it.
 //
-// Two loops share one book. The keeper looks at the drivers, plans, and has
+// Three loops share one book. The keeper looks at the drivers, plans, and has
 // one worker at a time act on each VM. The courier carries reports to the
 // control plane and brings back the list of what is wanted. When the control
-// plane is away the keeper goes on with the last list.
+// plane is away the keeper goes on with the last list. The measurer takes a
+// benchmark now and then.
 package agent
 
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
@@ -32,16 +36,21 @@ type Config struct {
 	Hypervisor hypervisor.Driver
 	Network    network.Driver
 	Disks      Disks
-	Inventory  capacity.Inventory
+	Inventory  capacity.Inventory // as it is told; what Measure finds is added
 	Log        *slog.Logger
 	Now        func() time.Time
-	Rand       io.Reader // spreads the times of reconnecting
+	Rand       io.Reader // names starts, spreads the times of reconnecting
 
 	HTTP       *http.Client                                // nil means one with defaults
 	Probe      func(context.Context, netip.AddrPort) error // nil reads an SSH banner
 	Launches   int                                         // machines started at once, 4 if 0
 	LookEvery  time.Duration                               // 5 s if 0: how often an idle agent looks at its machines
 	ReadyAfter time.Duration                               // 10 min if 0: when a machine that says nothing is taken as ready
+
+	// Measure takes a benchmark, beside all else; nil means none is ever taken.
+	Measure func(context.Context) (capacity.Measured, error)
+	// OnRequest keeps the agent from taking one before it is asked to.
+	OnRequest bool
 }
 
 // Agent keeps the VMs of one server.
@@ -79,14 +88,26 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		newCourier(a.config, b, client).run(ctx)
-	}()
+	instance, err := newInstance(a.config.Rand)
+	if err != nil {
+		return err
+	}
+	var others sync.WaitGroup
+	others.Go(func() { newCourier(a.config, b, client, instance).run(ctx) })
+	others.Go(func() { newMeasurer(a.config, b).run(ctx) })
 	newKeeper(a.config, f, b).run(ctx)
-	<-done
+	others.Wait()
 	return nil
+}
+
+// newInstance returns the name of this start of the agent. Two machines that
+// were made of one disk have the same key, but never the same of these.
+func newInstance(random io.Reader) (string, error) {
+	var name [16]byte
+	if _, err := io.ReadFull(random, name[:]); err != nil {
+		return "", fmt.Errorf("name this start of the agent: %w", err)
+	}
+	return hex.EncodeToString(name[:]), nil
 }
 
 func compareID(a, b string) int { return strings.Compare(a, b) }

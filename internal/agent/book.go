@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/network"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -21,13 +22,14 @@ type book struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	mu      sync.Mutex
-	list    vm.List
-	entries map[string]*entry
-	version int64         // of what a report would say
-	changed chan struct{} // closed when version rises
-	wake    chan struct{} // tells the keeper to look and plan
-	looked  chan struct{} // closed when the server was seen for the first time
+	mu       sync.Mutex
+	list     vm.List
+	entries  map[string]*entry
+	measured *capacity.Measured // the newest benchmark; what it points to never changes
+	version  int64              // of what a report would say
+	changed  chan struct{}      // closed when version rises
+	wake     chan struct{}      // tells the keeper to look and plan
+	looked   chan struct{}      // closed when the server was seen for the first time
 }
 
 // openBook reads what the folder keeps. What can't be read is told to the
@@ -40,6 +42,12 @@ func openBook(ctx context.Context, f *folder, log *slog.Logger, now func() time.
 	if _, err := f.read(listFile, &b.list); err != nil {
 		log.ErrorContext(ctx, "last list of orders lost", "error", err)
 		b.list = vm.List{}
+	}
+	if kept, err := f.read(measuredFile, &b.measured); err != nil || !kept {
+		if err != nil {
+			log.ErrorContext(ctx, "last benchmark lost", "error", err)
+		}
+		b.measured = nil
 	}
 	ids, err := f.vmIDs()
 	if err != nil {
@@ -208,6 +216,16 @@ func (b *book) report() (all []vm.Sighting, list vm.List, version int64, changed
 	}
 	slices.SortFunc(all, func(a, c vm.Sighting) int { return compareID(a.ID, c.ID) })
 	return all, b.list, b.version, b.changed
+}
+
+// inventory returns inv with the newest benchmark.
+func (b *book) inventory(inv capacity.Inventory) capacity.Inventory {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.measured != nil {
+		inv.Measured = b.measured
+	}
+	return inv
 }
 
 // get returns a copy of a VM's entry.

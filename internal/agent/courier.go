@@ -6,7 +6,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/vm"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
@@ -16,6 +15,7 @@ const (
 	lastReconnect  = 30 * time.Second
 	shortestPoll   = time.Second // a control plane that stops answers polls at once
 	leastLeap      = time.Minute // of the sequence, when the control plane knows a newer one
+	slowly         = 6           // failures after which the pause is the longest
 	longestLeap    = 10 * 365 * 24 * time.Hour
 )
 
@@ -24,13 +24,14 @@ type courier struct {
 	Config
 	book     *book
 	client   *wire.Client
+	instance string        // of this start of the agent
 	sequence int64         // of the last report
 	leap     time.Duration // that sequences are ahead of the clock
 	told     int64         // version of the book that the control plane knows
 }
 
-func newCourier(c Config, b *book, client *wire.Client) *courier {
-	return &courier{Config: c, book: b, client: client, told: -1}
+func newCourier(c Config, b *book, client *wire.Client, instance string) *courier {
+	return &courier{Config: c, book: b, client: client, instance: instance, told: -1}
 }
 
 // run exchanges until ctx is cancelled. It begins when the server has been
@@ -40,25 +41,25 @@ func (c *courier) run(ctx context.Context) {
 	case <-c.book.looked:
 	case <-ctx.Done():
 	}
-	for failures := 0; ctx.Err() == nil; {
+	for failures, last := 0, trouble(""); ctx.Err() == nil; {
 		err := c.exchange(ctx)
 		if err == nil {
 			if failures > 0 {
 				c.Log.InfoContext(ctx, "control plane is back")
 			}
-			failures = 0
+			failures, last = 0, ""
 			continue
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if fault.Is(err, fault.Conflict) {
+		now := troubleOf(err)
+		if now == behind {
 			c.leap = min(max(2*c.leap, leastLeap), longestLeap)
 		}
-		if failures == 0 {
-			c.Log.WarnContext(ctx, "control plane not reached, the vms go on", "error", err)
-		} else {
-			c.Log.DebugContext(ctx, "control plane not reached", "failures", failures, "error", err)
+		c.complain(ctx, now, last, err)
+		if last = now; now == copied || now == removed {
+			failures = max(failures, slowly)
 		}
 		c.rest(ctx, failures)
 		failures++
@@ -69,8 +70,8 @@ func (c *courier) run(ctx context.Context) {
 // and never cut short. One that does not is a poll: it is held until there is
 // news, and cut short, losing nothing, when there is something new to say.
 func (c *courier) exchange(ctx context.Context) error {
-	vms, known, version, changed := c.book.report()
-	report := vm.Report{Sequence: c.next(), Inventory: c.Inventory, VMs: vms}
+	vms, known, version, changed := c.book.report() // before the inventory, so that none of its changes is lost
+	report := vm.Report{Sequence: c.next(), Instance: c.instance, Inventory: c.book.inventory(c.Inventory), VMs: vms}
 	if version != c.told {
 		list, news, err := c.client.Sync(ctx, report, known, 0)
 		if err != nil {
@@ -130,17 +131,12 @@ func (c *courier) next() int64 {
 // so that a control plane that comes back is not met by all of them at once.
 func (c *courier) rest(ctx context.Context, failures int) {
 	delay := lastReconnect
-	if failures < 6 {
+	if failures < slowly {
 		delay = min(firstReconnect<<failures, lastReconnect)
 	}
 	var b [2]byte
 	if _, err := io.ReadFull(c.Rand, b[:]); err == nil {
 		delay = delay/2 + delay/2*time.Duration(binary.BigEndian.Uint16(b[:]))/(1<<16)
 	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	wait(ctx, delay, nil)
 }

@@ -15,9 +15,11 @@ import (
 
 // What is in an agent's folder, and in that of one VM below vms/.
 const (
+	agentDir     = "agent" // the folder itself
 	lockFile     = "lock"
 	identityFile = "identity.json"
 	listFile     = "list.json"
+	measuredFile = "measured.json"
 	vmsDir       = "vms"
 
 	recordFile = "record.json"
@@ -41,7 +43,7 @@ type folder struct {
 // openFolder takes the agent's folder below dir. Returns a Conflict fault when
 // another agent has it.
 func openFolder(dir string) (*folder, error) {
-	path, err := filepath.Abs(filepath.Join(dir, "agent"))
+	path, err := filepath.Abs(filepath.Join(dir, agentDir))
 	if err != nil {
 		return nil, fmt.Errorf("find agent folder: %w", err)
 	}

@@ -3,9 +3,14 @@ package agent
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -87,4 +92,21 @@ func Enrolled(dir string) (bool, error) {
 	var kept identity
 	_, err = f.read(identityFile, &kept)
 	return kept.Server != "", err
+}
+
+// Joined returns the id of the server that a folder has joined as, "" if it has
+// not. It does not take the folder, so that it can be asked beside an agent.
+func Joined(dir string) (server string, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, agentDir, identityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read identity: %w", err)
+	}
+	var kept identity
+	if err := json.Unmarshal(text, &kept); err != nil {
+		return "", fmt.Errorf("read identity: %w", err)
+	}
+	return kept.Server, nil
 }

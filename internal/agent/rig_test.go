@@ -35,16 +35,19 @@ import (
 type control struct {
 	key ed25519.PrivateKey
 
-	mu       sync.Mutex
-	agent    ed25519.PublicKey
-	list     vm.List
-	sequence int64
-	seen     map[string]vm.Sighting
-	phases   map[string][]vm.Phase // of each VM, without repetitions
-	reports  int
-	watchers map[chan struct{}]bool
-	away     bool
-	stopping bool // every poll is answered at once
+	mu        sync.Mutex
+	agent     ed25519.PublicKey
+	list      vm.List
+	sequence  int64
+	seen      map[string]vm.Sighting
+	phases    map[string][]vm.Phase // of each VM, without repetitions
+	reports   int
+	last      vm.Report
+	instances []string // of agents that have reported, in order
+	refusal   error    // of every report
+	watchers  map[chan struct{}]bool
+	away      bool
+	stopping  bool // every poll is answered at once
 }
 
 func newControl() *control {
@@ -74,11 +77,18 @@ func (c *control) AgentKey(context.Context, string) (ed25519.PublicKey, error) {
 func (c *control) Observe(_ context.Context, _ string, r vm.Report) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.refusal != nil {
+		return c.refusal
+	}
 	if r.Sequence <= c.sequence {
 		return fault.New(fault.Conflict, "a newer report was seen")
 	}
 	c.sequence = r.Sequence
 	c.reports++
+	c.last = r
+	if !slices.Contains(c.instances, r.Instance) {
+		c.instances = append(c.instances, r.Instance)
+	}
 	c.seen = map[string]vm.Sighting{}
 	for _, s := range r.VMs {
 		c.seen[s.ID] = s
@@ -171,6 +181,26 @@ func (c *control) told() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.seen)
+}
+
+// inventory returns what was last told of the server.
+func (c *control) inventory() capacity.Inventory {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last.Inventory
+}
+
+// names returns what the starts of agents that have reported are called.
+func (c *control) names() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.instances)
+}
+
+func (c *control) refuse(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusal = err
 }
 
 func (c *control) setAway(away bool) {

@@ -159,11 +159,20 @@ func TestEnrollTwice(t *testing.T) {
 			t.Fatalf("Enroll while the control plane is away: %v", err)
 		}
 		r.setAway(false)
+		if id, err := agent.Joined(e.Dir); id != "" || err != nil {
+			t.Errorf("Joined = %q, %v before the control plane has answered", id, err)
+		}
 		for range 2 {
 			id, err := agent.Enroll(t.Context(), e) // Rand has nothing left: the key was kept
 			if err != nil || id != "srv_1" {
 				t.Errorf("Enroll = %q, %v; want srv_1", id, err)
 			}
+		}
+		if id, err := agent.Joined(e.Dir); id != "srv_1" || err != nil {
+			t.Errorf("Joined = %q, %v; want srv_1", id, err)
+		}
+		if id, err := agent.Joined(t.TempDir()); id != "" || err != nil {
+			t.Errorf("Joined of an empty folder = %q, %v", id, err)
 		}
 		info, err := os.Stat(e.Dir + "/agent/identity.json")
 		if err != nil || info.Mode().Perm() != 0o600 {

@@ -24,14 +24,19 @@ import (
 // Config is what a control-plane process needs.
 type Config struct {
 	Listen    string // host:port; port 0 chooses a free one
-	PublicURL string // how clients reach it, "" for http://Listen
+	PublicURL string // how clients reach it, "" for http://Listen, https:// with TLS
 	Database  string // postgres://…, or the path of a SQLite file
 	Images    string // folder of images to serve at /images/, "" for none
 	Version   string
+	TLSCert   string // file of the certificate and its chain, "" for plain HTTP
+	TLSKey    string // file of its key
 
 	Epoch     time.Duration // billing period of new VMs
 	Retention time.Duration // how long the disk of an unpaid VM is kept
 	TestClock bool          // let operators move the clock forward
+
+	Simulation    bool          // let operators add simulated servers
+	SimulatedBoot time.Duration // until a VM on one of them is Active
 
 	Now  func() time.Time
 	Rand io.Reader
@@ -43,12 +48,13 @@ type Server struct {
 	Control *control.Service
 	URL     string // how clients reach it
 
-	store  *store.Store
-	http   *http.Server
-	images *imageFolder
-	cancel context.CancelFunc
-	served chan error
-	looped chan struct{}
+	store       *store.Store
+	http        *http.Server
+	certificate *certificate // nil for plain HTTP
+	images      *imageFolder
+	cancel      context.CancelFunc
+	served      chan error
+	looped      chan struct{}
 }
 
 // launchWithin is how long a VM may wait for a next step of its launch. A large
@@ -64,14 +70,17 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, fault.Newf(fault.Unavailable, "can't listen on %s: %v; choose another address with --listen", c.Listen, reason(err))
 	}
 	s := &Server{URL: c.PublicURL, served: make(chan error, 1), looped: make(chan struct{})}
-	if s.URL == "" {
-		s.URL = "http://" + listener.Addr().String()
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, listener.Close(), s.close())
 		}
 	}()
+	if s.certificate, err = openCertificate(c.TLSCert, c.TLSKey, c.Log); err != nil {
+		return nil, err
+	}
+	if s.URL == "" {
+		s.URL = s.scheme() + "://" + listener.Addr().String()
+	}
 	if s.images, err = openImages(c.Images); err != nil {
 		return nil, err
 	}
@@ -82,6 +91,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	s.Control, err = control.New(ctx, control.Config{
 		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Retention: c.Retention, Launch: launchWithin,
 		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
+		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})
 	if err != nil {
 		return nil, err
@@ -103,11 +113,26 @@ func (s *Server) run(ctx context.Context, c Config, listener net.Listener) {
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return loops },
 	}
-	go func() { s.served <- s.http.Serve(listener) }()
+	go func() { s.served <- s.serve(listener) }()
 	go func() {
 		defer close(s.looped)
 		s.Control.Run(loops)
 	}()
+}
+
+func (s *Server) serve(listener net.Listener) error {
+	if s.certificate == nil {
+		return s.http.Serve(listener)
+	}
+	s.http.TLSConfig = s.certificate.config()
+	return s.http.ServeTLS(listener, "", "")
+}
+
+func (s *Server) scheme() string {
+	if s.certificate == nil {
+		return "http"
+	}
+	return "https"
 }
 
 // handler is the whole route table of the process.

@@ -7,10 +7,12 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net"
 	"path/filepath"
 	"runtime"
 	"syscall"
 
+	"github.com/jaypipes/ghw/pkg/block"
 	"github.com/shirou/gopsutil/v4/common"
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/disk"
@@ -21,18 +23,22 @@ import (
 
 // Config says where to look, and what the provider knows better.
 type Config struct {
-	Dir           string            // where the VMs' disks are
-	VCPUPerThread int64             // how often a hardware thread is sold; 1 if 0
-	Hardware      capacity.Hardware // texts that are not "" stand for what is found
-	Total         capacity.Vector   // amounts that are not 0 stand for what is found
-	Root          string            // of the host's file system; "" is /
+	Dir           string                     // where the VMs' disks are
+	VCPUPerThread int64                      // how often a hardware thread is sold; 1 if 0
+	Hardware      capacity.Hardware          // texts that are not "" stand for what is found
+	Total         capacity.Vector            // amounts that are not 0 stand for what is found
+	Root          string                     // of the host's file system; "" is /
+	Addresses     func() ([]net.Addr, error) // of the host; nil asks the kernel
 }
 
 // Found is a server. No text of its hardware is empty.
 type Found struct {
-	Hardware capacity.Hardware
-	Total    capacity.Vector // what may be sold; addresses are the network's to count
-	Assumed  []string        // what could not be read and was taken as usual, for the operator
+	Hardware  capacity.Hardware
+	Total     capacity.Vector // what may be sold; addresses are the network's to count
+	Details   capacity.Details
+	Declared  []string // members of the inventory that the provider stated and nobody read
+	Assumed   []string // what could not be read and was taken as usual, for the operator
+	Installed int64    // GiB of memory that are built in, rounded up
 }
 
 const gib = 1 << 30
@@ -56,15 +62,29 @@ func Server(ctx context.Context, c Config) (Found, error) {
 		return Found{}, err
 	}
 	var f Found
-	f.processor(infos, c.Hardware.CPU)
-	f.memory(root, infos, c.Hardware.Memory)
-	f.storage(root, c)
+	built, modules := blockDevices(root), installed(root)
+	read := capacity.Hardware{
+		CPU: f.processor(infos, c.Hardware.CPU), Memory: f.memory(modules, infos, c.Hardware.Memory), Storage: f.storage(root, built, c),
+	}
 	threads := int64(max(1, min(len(infos), runtime.NumCPU()))) // a process may be kept to fewer than there are
-	f.Total = share(threads, max(1, c.VCPUPerThread), int64(memory.Total), storage)
-	f.Total.VCPU = cmp.Or(c.Total.VCPU, f.Total.VCPU)
-	f.Total.RAMGiB = cmp.Or(c.Total.RAMGiB, f.Total.RAMGiB)
-	f.Total.StorageGiB = cmp.Or(c.Total.StorageGiB, f.Total.StorageGiB)
-	f.Total.Addresses = c.Total.Addresses
+	total := share(threads, max(1, c.VCPUPerThread), int64(memory.Total), storage)
+	f.Total = capacity.Vector{
+		VCPU:       cmp.Or(c.Total.VCPU, total.VCPU),
+		RAMGiB:     cmp.Or(c.Total.RAMGiB, total.RAMGiB),
+		StorageGiB: cmp.Or(c.Total.StorageGiB, total.StorageGiB),
+		Addresses:  c.Total.Addresses,
+	}
+	f.Declared = declared(c, read, total)
+	// The kernel keeps some memory for itself and tells of the rest, so that is rounded up.
+	f.Installed = modules.plausible(int64(memory.Total+gib-1) / gib)
+	f.Details = capacity.Details{
+		Threads: threads, MemoryGiB: f.Installed, MemorySpeed: modules.speed,
+		Disks: disks(built), Addresses: addresses(c.Addresses),
+	}
+	if f.Total.RAMGiB > f.Installed { // sold on the provider's word alone, so nothing is said against it
+		f.Details.MemoryGiB = 0
+	}
+	f.Details.Sockets, f.Details.Cores = topology(infos)
 	return f, nil
 }
 
@@ -103,7 +123,8 @@ func storageBytes(ctx context.Context, dir string) (int64, error) {
 	return int64(usage.Free) + taken, nil
 }
 
-func (f *Found) processor(infos []cpu.InfoStat, known capacity.CPU) {
+// processor names the processor and returns what was read of it.
+func (f *Found) processor(infos []cpu.InfoStat, known capacity.CPU) capacity.CPU {
 	var first cpu.InfoStat
 	if len(infos) > 0 {
 		first = infos[0]
@@ -118,11 +139,13 @@ func (f *Found) processor(infos []cpu.InfoStat, known capacity.CPU) {
 		Architecture: cmp.Or(known.Architecture, p.CPU.Architecture),
 		Generation:   cmp.Or(known.Generation, p.CPU.Generation),
 	}
+	return p.CPU
 }
 
-func (f *Found) memory(root string, infos []cpu.InfoStat, known capacity.Memory) {
-	m, ok := installed(root)
-	if !ok {
+// memory names the memory and returns what was read of it.
+func (f *Found) memory(built modules, infos []cpu.InfoStat, known capacity.Memory) capacity.Memory {
+	m := built.kind
+	if m.Type == "" {
 		m = capacity.Memory{Type: "DDR", Generation: "4"}
 		if len(infos) > 0 {
 			m.Generation = cmp.Or(processor(infos[0]).DDR, m.Generation)
@@ -132,12 +155,15 @@ func (f *Found) memory(root string, infos []cpu.InfoStat, known capacity.Memory)
 		}
 	}
 	f.Hardware.Memory = capacity.Memory{Type: cmp.Or(known.Type, m.Type), Generation: cmp.Or(known.Generation, m.Generation)}
+	return built.kind
 }
 
-func (f *Found) storage(root string, c Config) {
-	kind := storageType(root, c.Dir)
+// storage names the kind of disk and returns what was read of it.
+func (f *Found) storage(root string, all []*block.Disk, c Config) capacity.Storage {
+	kind := storageType(all, root, c.Dir)
 	if kind == "" && c.Hardware.Storage.Type == "" {
 		f.Assumed = append(f.Assumed, "the type of the disk is not known: taken as SSD")
 	}
 	f.Hardware.Storage.Type = cmp.Or(c.Hardware.Storage.Type, kind, "SSD")
+	return capacity.Storage{Type: kind}
 }

@@ -12,15 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// blockDevices lists what the kernel knows as disks of any kind.
+func blockDevices(root string) []*block.Disk {
+	info, err := ghw.Block(ghw.WithChroot(root), ghw.WithDisableWarnings(), ghw.WithDisableTools())
+	if err != nil {
+		return nil
+	}
+	return info.Disks
+}
+
 // storageType returns what kind of disk dir is on: "HDD", "SSD", "NVMe", or ""
 // if that can't be seen. Where dir is on no disk of its own, such as in a
 // container, it is the largest one of the host.
-func storageType(root, dir string) string {
-	info, err := ghw.Block(ghw.WithChroot(root), ghw.WithDisableWarnings(), ghw.WithDisableTools())
-	if err != nil {
-		return ""
-	}
-	disks := slices.DeleteFunc(slices.Clone(info.Disks), func(d *block.Disk) bool { return diskType(d) == "" })
+func storageType(all []*block.Disk, root, dir string) string {
+	disks := slices.DeleteFunc(slices.Clone(all), func(d *block.Disk) bool { return diskType(d) == "" })
 	if len(disks) == 0 {
 		return ""
 	}
