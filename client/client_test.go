@@ -77,8 +77,8 @@ func TestRequests(t *testing.T) {
 				Name: "web", Ports: []client.Port{{Port: 80, Protocol: "tcp"}}, OSImage: "https://i.example/a.qcow2", SSHKeys: []string{"laptop"},
 			}})
 		},
-		`GET /vms/v3`: func(ctx context.Context, c *client.Client) (any, error) { return c.VMs(ctx, client.ListOptions{}) },
-		`GET /vms/v3?dcSlug=us-nyc-1&pagination%5Bpage%5D=2&pagination%5Bper_page%5D=10&status=Active%2CNew&terminatedAt=2026-01-31T12%3A00%3A00Z`: func(ctx context.Context, c *client.Client) (any, error) {
+		`GET /v1/vms`: func(ctx context.Context, c *client.Client) (any, error) { return c.VMs(ctx, client.ListOptions{}) },
+		`GET /v1/vms?dcSlug=us-nyc-1&pagination%5Bpage%5D=2&pagination%5Bper_page%5D=10&status=Active%2CNew&terminatedAt=2026-01-31T12%3A00%3A00Z`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.VMs(ctx, client.ListOptions{Statuses: []string{"Active", "New"}, Datacenter: "us-nyc-1", TerminatedSince: since, Page: 2, PerPage: 10})
 		},
 		`GET /v1/vms/a%2Fb`:            func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },

@@ -13,9 +13,16 @@ import (
 
 // Error is a refusal: the cloud answered, but not with what was asked for.
 type Error struct {
-	Status    int    // of HTTP
-	Message   string // one sentence of the cloud
-	RequestID string // names the request in the operator's log; may be empty
+	Status    int     // of HTTP
+	Message   string  // one sentence of the cloud
+	RequestID string  // names the request in the operator's log; may be empty
+	Faults    []Fault // all that is wrong with a document, where the cloud says it one by one
+}
+
+// Fault is one thing that is wrong with a document, such as a listing.
+type Fault struct {
+	Path    string `json:"path"` // such as offers[1].prices.vcpu
+	Message string `json:"message"`
 }
 
 // Error returns the cloud's sentence.
@@ -50,11 +57,13 @@ func (u *unreached) Unwrap() error { return u.error }
 func refusal(res *http.Response) error {
 	e := &Error{Status: res.StatusCode, RequestID: res.Header.Get("X-Request-Id")}
 	var said struct {
-		Error string `json:"error"`
+		Error  string  `json:"error"`
+		Faults []Fault `json:"faults"`
 	}
 	if text, err := io.ReadAll(io.LimitReader(res.Body, maxRefusal)); err == nil {
 		_ = json.Unmarshal(text, &said) // a proxy's page says less than its status does
 	}
+	e.Faults = said.Faults
 	e.Message = cmp.Or(said.Error, fmt.Sprintf("the cloud answered %d %s", res.StatusCode, http.StatusText(res.StatusCode)))
 	return e
 }

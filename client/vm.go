@@ -33,28 +33,30 @@ type Port struct {
 	Protocol string `json:"protocol"` // tcp or udp
 }
 
-// VM is a virtual machine. Reason, Deadline, Hostname and Timeline come with
-// [Client.VM] and [Client.WaitVM] alone.
+// VM is a virtual machine. Reason, Deadline, UnreachableSince, DrainedAt,
+// Hostname and Timeline come with [Client.VM] and [Client.WaitVM] alone.
 type VM struct {
-	ID              string       `json:"id"`
-	Name            string       `json:"vmName"`
-	Status          string       `json:"status"`
-	Reason          string       `json:"reason,omitempty"`  // why it has this status
-	Deadline        *time.Time   `json:"deadline,omitzero"` // when the cloud gives a waiting status up
-	PublicIP        *string      `json:"publicIp"`          // nil while it has none
-	Hostname        string       `json:"hostname,omitempty"`
-	Ports           []Port       `json:"ports"`
-	OSImage         string       `json:"osImage"`
-	Datacenter      Datacenter   `json:"datacenter"`
-	Resources       []VMResource `json:"resources"`
-	PricePerEpoch   Amount       `json:"pricePerEpoch"`
-	ReservedBalance Amount       `json:"reservedBalance"`
-	TotalSpent      Amount       `json:"totalSpent"`
-	CreatedAt       time.Time    `json:"createdAt"`
-	StatusChangedAt time.Time    `json:"statusChangedAt"`
-	NextBillingAt   *time.Time   `json:"nextBillingAt"`
-	TerminatedAt    *time.Time   `json:"terminatedAt"`
-	Timeline        []Event      `json:"timeline,omitempty"` // oldest first
+	ID               string       `json:"id"`
+	Name             string       `json:"vmName"`
+	Status           string       `json:"status"`
+	Reason           string       `json:"reason,omitempty"`          // why it has this status
+	Deadline         *time.Time   `json:"deadline,omitzero"`         // when the cloud gives a waiting status up
+	UnreachableSince *time.Time   `json:"unreachableSince,omitzero"` // when its server was heard last, once that is too long ago; it runs on
+	DrainedAt        *time.Time   `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
+	PublicIP         *string      `json:"publicIp"`                  // nil while it has none
+	Hostname         string       `json:"hostname,omitempty"`
+	Ports            []Port       `json:"ports"`
+	OSImage          string       `json:"osImage"`
+	Datacenter       Datacenter   `json:"datacenter"`
+	Resources        []VMResource `json:"resources"`
+	PricePerEpoch    Amount       `json:"pricePerEpoch"`
+	ReservedBalance  Amount       `json:"reservedBalance"`
+	TotalSpent       Amount       `json:"totalSpent"`
+	CreatedAt        time.Time    `json:"createdAt"`
+	StatusChangedAt  time.Time    `json:"statusChangedAt"`
+	NextBillingAt    *time.Time   `json:"nextBillingAt"`
+	TerminatedAt     *time.Time   `json:"terminatedAt"`
+	Timeline         []Event      `json:"timeline,omitempty"` // oldest first
 }
 
 // VMResource is what a VM has of a resource: VCPU and PUBLIC_IP by number, RAM
@@ -165,7 +167,7 @@ func (c *Client) VMs(ctx context.Context, o ListOptions) ([]VM, error) {
 	if o.PerPage > 0 {
 		set("pagination[per_page]", strconv.Itoa(o.PerPage))
 	}
-	return get[[]VM](ctx, c, "/vms/v3", query)
+	return get[[]VM](ctx, c, "/v1/vms", query)
 }
 
 // VM returns one VM with its timeline.

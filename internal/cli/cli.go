@@ -1,10 +1,11 @@
-// Package cli is the command line of the cloud's customers and operators: a
-// tree of commands over the public client, one package per noun and one file
-// per verb.
+// Package cli is the command line of the cloud's customers, providers and
+// operators: a tree of commands over the public client, one package per noun
+// and one file per verb.
 package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/cli/admin"
 	"github.com/cpucloud/cpucloud/internal/cli/key"
 	"github.com/cpucloud/cpucloud/internal/cli/market"
+	"github.com/cpucloud/cpucloud/internal/cli/provider"
 	"github.com/cpucloud/cpucloud/internal/cli/session"
 	"github.com/cpucloud/cpucloud/internal/cli/vm"
 )
@@ -26,6 +28,7 @@ func DefaultData(env func(string) string) string { return session.DefaultData(en
 // The groups of commands in the help.
 const (
 	groupCustomer = "customer"
+	groupProvider = "provider"
 	groupOperator = "operator"
 )
 
@@ -54,9 +57,14 @@ func New(io IO, extra ...*cobra.Command) *cobra.Command {
 	session.CompleteFlag(root, "output", session.Words(session.Formats...))
 	session.CompleteFlag(root, "url", cobra.NoFileCompletions)
 
-	root.AddGroup(&cobra.Group{ID: groupCustomer, Title: "Use the cloud:"}, &cobra.Group{ID: groupOperator, Title: "Run the cloud:"})
-	add(root, groupCustomer, market.Offers(s), market.Estimate(s), vm.Command(s), key.Command(s),
+	root.AddGroup(
+		&cobra.Group{ID: groupCustomer, Title: "Use the cloud:"},
+		&cobra.Group{ID: groupProvider, Title: "Sell servers:"},
+		&cobra.Group{ID: groupOperator, Title: "Run the cloud:"},
+	)
+	add(root, groupCustomer, market.Offers(s), market.Why(s), market.Estimate(s), market.Quote(s), vm.Command(s), key.Command(s),
 		market.Images(s), market.Datacenters(s), account.Command(s))
+	add(root, groupProvider, provider.Command(s))
 	add(root, groupOperator, append(extra, admin.Command(s))...)
 	root.AddCommand(version(s), environment(), exitCodes())
 	return root
@@ -79,6 +87,9 @@ func Execute(ctx context.Context, root *cobra.Command, io IO) int {
 	everyRun(root, func() { started = true })
 	err := root.ExecuteContext(ctx)
 	code, text := verdict(err, started)
+	if unmet, ok := errors.AsType[*market.UnmetError](err); ok {
+		text += unmet.Explanation
+	}
 	if text != "" {
 		_, _ = io.Err.Write([]byte(session.CleanLines(text))) // there is nowhere left to complain
 	}

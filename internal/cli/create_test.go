@@ -56,8 +56,8 @@ func TestCreateSendsWhatTheFlagsSay(t *testing.T) {
 		w := newWorld(t)
 		w.putKey(t, "id_ed25519.pub")
 		code, _, stderr := w.run(t, append([]string{"vm", "create", "web"}, strings.Fields(flags)...)...)
-		if code != 0 || len(w.cloud.deployed) != 1 {
-			t.Errorf("%s: exit code %d, %d requests: %s", flags, code, len(w.cloud.deployed), stderr)
+		if code != 0 || len(w.cloud.deployed) != 1 || len(w.cloud.placed) != 0 {
+			t.Errorf("%s: exit code %d, %d requests, %d of them to /v1/vms: %s", flags, code, len(w.cloud.deployed), len(w.cloud.placed), stderr)
 			continue
 		}
 		got := w.cloud.deployed[0]

@@ -38,9 +38,10 @@ func environment() *cobra.Command {
 		Long: `Variables that cpucloud reads:
 
   CPUCLOUD_URL        the cloud's address, unless --url is given
-  CPUCLOUD_API_KEY    the API key of a customer; there is no flag for it, since other
+  CPUCLOUD_API_KEY    the API key of a customer or provider; there is no flag for it, since other
                       users of the machine can read a command's arguments
   CPUCLOUD_ADMIN_KEY  the API key of an operator, for "cpucloud admin"
+  CPUCLOUD_PROVIDER   the provider that "cpucloud provider" is about, unless --provider is given
   CPUCLOUD_DATA       the data folder of a local cloud; else $XDG_STATE_HOME/cpucloud,
                       else ~/.local/state/cpucloud
 

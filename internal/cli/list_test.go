@@ -16,7 +16,9 @@ func TestListsAsJSONHaveIDs(t *testing.T) {
 			t.Fatalf("%v: exit code %d, %s", args, code, stderr)
 		}
 	}
-	for _, args := range [][]string{{"offers"}, {"vm", "list"}, {"key", "list"}, {"image", "list"}, {"datacenter", "list"}} {
+	w.sells(t, "Example")
+	w.cloud.market.offers = 3
+	for _, args := range [][]string{{"offers"}, {"vm", "list"}, {"key", "list"}, {"image", "list"}, {"datacenter", "list"}, {"provider", "list"}, {"provider", "server", "list"}} {
 		code, stdout, stderr := w.run(t, append(args, "-o", "json")...)
 		var list []struct {
 			ID string `json:"id"`
@@ -24,10 +26,12 @@ func TestListsAsJSONHaveIDs(t *testing.T) {
 		if err := json.Unmarshal([]byte(stdout), &list); err != nil || code != 0 || len(list) == 0 {
 			t.Errorf("%v: exit code %d, %v, %d objects, %s", args, code, err, len(list), stderr)
 		}
+		seen := map[string]bool{"": true}
 		for _, o := range list {
-			if o.ID == "" {
-				t.Errorf("%v: an object has no id: %s", args, stdout)
+			if seen[o.ID] {
+				t.Errorf("%v: an object has no id of its own: %s", args, stdout)
 			}
+			seen[o.ID] = true
 		}
 	}
 }

@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code,
 			"has":  has,
+			"warn": warn,
 		},
 	})
 }
@@ -88,6 +89,18 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 // has puts a VM into the cloud: has NAME STATUS.
 func has(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Value("stub").(*stub).add(args[0], args[1])
+}
+
+// warn sets when something happens to a VM: warn NAME MEMBER TIME.
+func warn(ts *testscript.TestScript, _ bool, args []string) {
+	s := ts.Value("stub").(*stub)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.vms {
+		if v["vmName"] == args[0] {
+			v[args[1]] = args[2]
+		}
+	}
 }
 
 // world runs commands in this process, where the test can be the terminal.

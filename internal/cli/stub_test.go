@@ -31,7 +31,10 @@ type stub struct {
 	balance  string
 	requests map[string]any // answers of deployments by request id
 	deployed []doc          // the bodies of deployments
-	down     int            // how many calls are still answered with 503
+	placed   []doc          // those of them that have preferences or a quote
+	market   shop
+	down     int       // how many calls are still answered with 503
+	sellers  []*seller // providers
 }
 
 // newStub starts a stub that ends with the test.
@@ -80,7 +83,7 @@ func activate(v doc) {
 
 func datacenter(country, city string) doc {
 	return doc{
-		"id": "dc_1", "countryCode": country, "cityCode": city, "cityIndex": 1, "index": 1, "tier": 3,
+		"id": "dc_" + strings.ToLower(country), "countryCode": country, "cityCode": city, "cityIndex": 1, "index": 1, "tier": 3,
 		"certifications": []string{"ISO 27001"}, "slug": strings.ToLower(country + "-" + city + "-1"),
 	}
 }
@@ -115,8 +118,6 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 	switch route := r.Method + " " + r.URL.Path; route {
-	case "POST /marketplace/offers":
-		s.offers(w, body)
 	case "GET /marketplace/basic_configurations":
 		answer(w, http.StatusOK, []string{"cpu-2-ram-4gb-storage-25gb", "cpu-4-ram-8gb-storage-25gb"})
 	case "GET /marketplace/countries":
@@ -130,12 +131,16 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 	case "GET /vms/v3/default_images":
 		answer(w, http.StatusOK, []doc{image("ubuntu-24-04-x64", "Ubuntu", "ubuntu", "noble"), image("cpucloud-demo", "CPU Cloud", "demo", "demo")})
 	case "POST /vms/v3/estimate":
+		if why := unmet(body); why != "" {
+			refuse(w, http.StatusUnprocessableEntity, why)
+			return
+		}
 		answer(w, http.StatusOK, doc{
 			"depositAmountUsdc": "5.04", "depositEpochs": 2, "totalPricePerEpoch": "2.52", "maxPricePerEpoch": "0.84", "instances": body["instances"],
 		})
 	case "POST /vms/v3":
 		s.deploy(w, body)
-	case "GET /vms/v3":
+	case "GET /v1/vms":
 		s.list(w, r)
 	case "PATCH /vms/v3":
 		s.update(w, body)
@@ -153,6 +158,10 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 	switch {
 	case isVM:
 		s.one(w, r, id)
+	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":
+		s.trade(w, route, body)
+	case strings.HasPrefix(r.URL.Path, "/v1/providers"):
+		s.sell(w, r, body)
 	case strings.HasSuffix(route, " /ssh_keys"):
 		s.sshKeys(w, r, body)
 	case route == "POST /v1/admin/accounts":
@@ -190,31 +199,9 @@ func (s *stub) account() doc {
 
 func image(slug, distribution, user, file string) doc {
 	return doc{
-		"id": "5f3f", "name": "64 bit", "distribution": distribution, "slug": slug, "username": user,
+		"id": "img_" + slug, "name": "64 bit", "distribution": distribution, "slug": slug, "username": user,
 		"downloadUrl": "https://images.example/" + file + ".qcow2", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z",
 	}
-}
-
-func (s *stub) offers(w http.ResponseWriter, body doc) {
-	if place, ok := body["datacenter"].(doc); ok && !slices.Contains(place["countries"].([]any), any("US")) {
-		answer(w, http.StatusOK, []doc{})
-		return
-	}
-	extra := []doc{{"type": "STORAGE", "metadata": doc{"type": "NVMe"}, "price": "0.002", "supply": 400, "units": "GiB", "perVmLimit": 200}}
-	answer(w, http.StatusOK, []doc{{
-		"configuration": doc{"slug": "cpu-2-ram-4gb-storage-25gb", "price": "0.84"},
-		"resources": []doc{
-			{"type": "VCPU", "metadata": doc{"manufacturer": "AMD", "brand": "EPYC", "architecture": "Zen", "generation": "4"}, "price": "0.4"},
-			{"type": "RAM", "metadata": doc{"type": "DDR", "generation": "5"}, "price": "0.24"},
-			{"type": "STORAGE", "metadata": doc{"type": "NVMe"}, "price": "0.1"},
-			{"type": "PUBLIC_IP", "metadata": doc{"version": "4"}, "price": "0.1"},
-		},
-		"datacenter": datacenter("US", "NYC"),
-		"servers": []doc{
-			{"availableBasicInstances": 3, "additionalResources": extra}, {"availableBasicInstances": 1, "additionalResources": extra},
-		},
-		"maxAdditionalSupply": extra,
-	}})
 }
 
 func (s *stub) deploy(w http.ResponseWriter, body doc) {
@@ -226,11 +213,12 @@ func (s *stub) deploy(w http.ResponseWriter, body doc) {
 	}
 	config := body["vmConfiguration"].(doc)
 	name := config["name"].(string)
-	switch name {
-	case "nofit":
-		refuse(w, http.StatusUnprocessableEntity, "No suitable offer found")
+	why := unmet(body)
+	switch {
+	case why != "":
+		refuse(w, http.StatusUnprocessableEntity, why)
 		return
-	case "poor":
+	case name == "poor":
 		refuse(w, http.StatusUnprocessableEntity, "the deposit is 1.68 USDC (two epochs at 0.84), the balance is 1 USDC; 0.68 USDC are missing")
 		return
 	}

@@ -144,6 +144,7 @@ func TestCompletion(t *testing.T) {
 	w.cloud.add("worker", "Active")
 	w.cloud.add("worker", "Active")
 	w.cloud.keys = []doc{{"name": "laptop", "fingerprint": "SHA256:x", "createdAt": "2026-01-31T12:00:00Z"}}
+	w.sells(t, "Example")
 	for line, want := range map[string]string{
 		"vm show w":                "web",
 		"vm show 0x":               "the ids of both",
@@ -157,10 +158,30 @@ func TestCompletion(t *testing.T) {
 		"offers --arch ":           "Zen",
 		"offers --memory ":         "DDR5",
 		"offers --storage-type N":  "HDD SSD NVMe",
+		"offers --sort f":          "price free cpuSingle cpuAll memory diskRead diskWrite diskIops diskFsync network",
+		"offers --provider Ex":     "Example Hosting",
+		"offers --datacenter us":   "us-nyc-1",
+		"offers --certification ":  "ISO 27001",
+		"why --exclude-provider E": "Example Hosting",
+		"why --min-tier ":          "1 2 3 4",
+		"quote --strategy ":        "spread pack",
+		"quote --hold ":            "1m 2m 5m",
+		"vm create x --quote ":     "",
 		"key delete ":              "laptop",
 		"admin balance set acc":    "acc_1",
 		"admin balance set acc_1 ": "",
 		"vm list -o y":             "table json yaml",
+
+		"provider server show r":                         "rack1",
+		"provider server drain rack1 ":                   "",
+		"provider token --datacenter ":                   "de-fra-1",
+		"provider token --provider Ex --offer ":          "",
+		"provider token --offer s":                       "standard",
+		"provider token --provider ":                     "Example",
+		"provider earnings --by ":                        "day server vm",
+		"provider server list --provider Example -o ":    "table json yaml",
+		"provider server remove --provider Nobody rac":   "",
+		"provider server benchmark --provider Example r": "rack1",
 	} {
 		_, stdout, _ := w.run(t, append([]string{"__complete"}, strings.Split(line, " ")...)...)
 		words := strings.Fields(stdout)
@@ -204,7 +225,14 @@ func TestEveryCommandIsExplained(t *testing.T) {
 	root := cli.New(cli.IO{})
 	check(root)
 	for _, c := range []struct{ path, flags string }{
-		{"offers", "config country cpu arch memory storage-type"}, {"vm create", "image country config"}, {"vm wait", "status"},
+		{"offers", "config country cpu arch memory storage-type sort limit"},
+		{"why", "provider exclude-provider datacenter exclude-datacenter min-tier certification min-iops strategy anti-affinity instances"},
+		{"quote", "config max-latency hold"},
+		{"vm create", "image country config quote strategy datacenter max-fsync"},
+		{"vm wait", "status"},
+		{"provider token", "provider datacenter offer"},
+		{"provider apply", "provider"},
+		{"provider server show", "provider"},
 	} {
 		cmd, _, err := root.Find(strings.Fields(c.path))
 		if err != nil {

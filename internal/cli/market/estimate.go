@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cpucloud/cpucloud/client"
 	"github.com/cpucloud/cpucloud/internal/cli/session"
 )
 
@@ -15,6 +16,7 @@ func Estimate(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "estimate",
 		Short: "Say what VMs would cost, without making any",
+		Long:  "Say what VMs would cost, without making any. `cpucloud quote` knows more filters, and holds what it says.",
 		Example: session.Lines(
 			"cpucloud estimate",
 			"cpucloud estimate --config cpu-2-ram-4gb-storage-25gb --country US --instances 3",
@@ -32,13 +34,12 @@ func Estimate(s *session.Session) *cobra.Command {
 			}
 			e, err := cloud.Estimate(cmd.Context(), constraints, instances)
 			if err != nil {
-				return err
+				request := client.Placing{Constraints: client.Wishes{Constraints: constraints}, Instances: instances}
+				return Explained(cmd.Context(), s, cloud, request, err)
 			}
 			var t session.Table
 			t.Add("instances:", fmt.Sprint(e.Instances))
-			t.Add("per epoch:", e.Total+" USDC")
-			t.Add("dearest instance:", e.Max+" USDC per epoch")
-			t.Add("deposit:", fmt.Sprintf("%s USDC, %d epochs", e.Deposit, e.DepositEpochs))
+			addPrices(&t, e)
 			return s.Print(e, t)
 		},
 	}

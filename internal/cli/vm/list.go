@@ -3,6 +3,8 @@ package vm
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,10 +57,21 @@ func list(s *session.Session) *cobra.Command {
 
 func table(vms []client.VM) session.Table {
 	t := session.Table{Header: []string{"id", "name", "status", "address", "size", "datacenter", "price/epoch", "created"}}
+	if slices.ContainsFunc(vms, func(v client.VM) bool { return warnings(v) != "" }) {
+		t.Header = append(t.Header, "warning")
+	}
 	for _, v := range vms {
-		t.Add(v.ID, v.Name, v.Status, cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt))
+		row := []string{
+			v.ID, v.Name, v.Status, cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt), warnings(v),
+		}
+		t.Add(row[:len(t.Header)]...)
 	}
 	return t
+}
+
+// warnings joins what a VM's owner should know, "" where all is well.
+func warnings(v client.VM) string {
+	return strings.Trim(unreachable(v)+"; "+drained(v), "; ")
 }
 
 func size(v client.VM) string {

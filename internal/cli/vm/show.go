@@ -47,6 +47,12 @@ func details(v client.VM) session.Table {
 	if v.Deadline != nil {
 		t.Add("given up at:", when(*v.Deadline))
 	}
+	if text := unreachable(v); text != "" {
+		t.Add("warning:", text+"; the VM runs on")
+	}
+	if text := drained(v); text != "" {
+		t.Add("warning:", text+"; move what is on it")
+	}
 	t.Add("address:", cmp.Or(v.Address(), "-"))
 	t.Add("hostname:", cmp.Or(v.Hostname, "-"))
 	t.Add("ports:", portWords(v.Ports))
@@ -72,6 +78,22 @@ func details(v client.VM) session.Table {
 		t.Add(label, when(e.At)+"  "+e.Text)
 	}
 	return t
+}
+
+// unreachable tells since when nothing is known of a VM, "" while something is.
+func unreachable(v client.VM) string {
+	if v.UnreachableSince == nil {
+		return ""
+	}
+	return "unreachable since " + when(*v.UnreachableSince) + ": its server is not heard"
+}
+
+// drained tells when a VM's provider ends it, "" where that is not planned.
+func drained(v client.VM) string {
+	if v.DrainedAt == nil {
+		return ""
+	}
+	return "will end " + when(*v.DrainedAt) + ": its server is emptied by its provider"
 }
 
 // hardware names the parts that a VM runs on.
