@@ -1,0 +1,97 @@
+//go:build vm
+
+package vmtest_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// namespace is a network of its own, like that of another machine.
+type namespace struct {
+	*testing.T
+	name string
+}
+
+// newNamespace makes a network with nothing but loopback; it ends with the test.
+func newNamespace(t *testing.T, name string) namespace {
+	t.Helper()
+	n := namespace{t, fmt.Sprintf("cpucloud-%d-%s", os.Getpid(), name)}
+	n.host("ip", "netns", "add", n.name)
+	t.Cleanup(func() { n.host("ip", "netns", "delete", n.name) })
+	n.run("ip", "link", "set", "lo", "up")
+	return n
+}
+
+// host runs a command outside.
+func (n namespace) host(args ...string) {
+	n.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		n.Fatalf("%v: %v: %s", args, err, out)
+	}
+}
+
+// command returns a command that runs inside.
+func (n namespace) command(args ...string) *exec.Cmd {
+	return exec.Command("ip", append([]string{"netns", "exec", n.name}, args...)...)
+}
+
+func (n namespace) run(args ...string) {
+	n.Helper()
+	if out, err := n.command(args...).CombinedOutput(); err != nil {
+		n.Fatalf("%v: %v: %s", args, err, out)
+	}
+}
+
+// dial opens a connection from inside.
+func (n namespace) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine, and nobody else gets it
+		var inside *os.File
+		if inside, err = os.Open("/run/netns/" + n.name); err != nil {
+			return
+		}
+		defer inside.Close() //nolint:errcheck // it was only read
+		if err = unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
+			return
+		}
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+	}()
+	<-done
+	return conn, err
+}
+
+// wire joins two namespaces by a cable, n having address 1 of 10.99.NUMBER.0/24
+// and the other one address 2.
+func (n namespace) wire(other namespace, number int) {
+	n.Helper()
+	near, far := fmt.Sprintf("cc%d-%da", os.Getpid()%10000, number), fmt.Sprintf("cc%d-%db", os.Getpid()%10000, number)
+	n.host("ip", "link", "add", near, "netns", n.name, "type", "veth", "peer", "name", far, "netns", other.name)
+	for _, end := range []struct {
+		namespace
+		link string
+		host int
+	}{{n, near, 1}, {other, far, 2}} {
+		end.run("ip", "address", "add", fmt.Sprintf("10.99.%d.%d/24", number, end.host), "dev", end.link)
+		end.run("ip", "link", "set", end.link, "up")
+	}
+	other.run("ip", "route", "add", "default", "via", fmt.Sprintf("10.99.%d.1", number))
+}
+
+// dialOutOnly drops all that begins outside.
+func (n namespace) dialOutOnly() {
+	n.Helper()
+	n.run("nft", "add", "table", "inet", "machine")
+	n.run("nft", "add", "chain", "inet", "machine", "input", "{ type filter hook input priority 0; policy drop; }")
+	n.run("nft", "add", "rule", "inet", "machine", "input", "iif", "lo", "accept")
+	n.run("nft", "add", "rule", "inet", "machine", "input", "ct", "state", "established,related", "accept")
+}
