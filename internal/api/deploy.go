@@ -144,7 +144,9 @@ func (a *api) estimateVMs(_ *call, in estimateRequest) (estimate, error) {
 	if err != nil {
 		return estimate{}, err
 	}
-	return estimate{
-		Deposit: e.Deposit, Epochs: ledger.DepositEpochs, Total: e.Total, Dearest: e.Dearest, Instances: e.Instances,
-	}, nil
+	return estimateOf(e), nil
+}
+
+func estimateOf(e control.Estimate) estimate {
+	return estimate{Deposit: e.Deposit, Epochs: ledger.DepositEpochs, Total: e.Total, Dearest: e.Dearest, Instances: e.Instances}
 }

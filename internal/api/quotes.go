@@ -7,9 +7,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
-	"github.com/cpucloud/cpucloud/internal/money"
 )
 
 var createQuote = operation{
@@ -35,15 +33,11 @@ type quoteRequest struct {
 }
 
 type quote struct {
-	ID            string       `json:"quoteId"`
-	ExpiresAt     time.Time    `json:"expiresAt"`
-	Configuration string       `json:"configuration"`
-	StorageGiB    int64        `json:"storageGib" doc:"Of each VM, with what was added."`
-	Deposit       money.Amount `json:"depositAmountUsdc" doc:"What is reserved at deployment." example:"3.36"`
-	Epochs        int64        `json:"depositEpochs" doc:"How many epochs the deposit pays." example:"2"`
-	Total         money.Amount `json:"totalPricePerEpoch" doc:"Of all instances." example:"1.68"`
-	Dearest       money.Amount `json:"maxPricePerEpoch" doc:"Of the dearest instance." example:"0.84"`
-	Instances     int64        `json:"instances" minimum:"1"`
+	ID            string    `json:"quoteId"`
+	ExpiresAt     time.Time `json:"expiresAt"`
+	Configuration string    `json:"configuration"`
+	StorageGiB    int64     `json:"storageGib" doc:"Of each VM, with what was added."`
+	Estimate
 }
 
 func (a *api) createQuote(c *call, in quoteRequest) (quote, error) {
@@ -66,8 +60,7 @@ func (a *api) createQuote(c *call, in quoteRequest) (quote, error) {
 		Constraints: want, Instances: int64(instances), Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup,
 	}, hold)
 	return quote{
-		ID: q.ID, ExpiresAt: q.ExpiresAt.UTC(), Configuration: q.Configuration.Slug(), StorageGiB: q.StorageGiB, Deposit: q.Deposit,
-		Epochs: ledger.DepositEpochs, Total: q.Total, Dearest: q.Dearest, Instances: q.Instances,
+		ID: q.ID, ExpiresAt: q.ExpiresAt.UTC(), Configuration: q.Configuration.Slug(), StorageGiB: q.StorageGiB, Estimate: estimateOf(q.Estimate),
 	}, err
 }
 

@@ -10,6 +10,8 @@ type (
 	Constraints = constraints
 	// Wishes is embedded by this name.
 	Wishes = wishes
+	// Estimate is embedded by this name.
+	Estimate = estimate
 	// Preferences is embedded by this name.
 	Preferences = preferences
 )

@@ -3,20 +3,16 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/store"
-	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // batch is what one transaction stores for a group of orders: each is checked
@@ -172,125 +168,6 @@ func (b *batch) afford(o *order, placed []market.Placement) error {
 	return nil
 }
 
-// accept notes all that an accepted order writes.
-func (b *batch) accept(ctx context.Context, o *order, placed []market.Placement) error {
-	if err := b.visit(ctx, placed); err != nil {
-		return err
-	}
-	draft := b.draft(o)
-	seen := map[string]bool{}
-	o.made = make([]Deployed, 0, len(placed))
-	for _, p := range placed {
-		v, err := b.placed(draft, p)
-		if err != nil {
-			return err
-		}
-		hold, err := ledger.Reservation(v.CreatedAt, v.AccountID, v.ID, v.Price)
-		if err != nil {
-			return err
-		}
-		if hold.Amount > 0 { // a provider may give VMs away
-			b.orders.Entries = append(b.orders.Entries, hold)
-		}
-		b.orders.VMs = append(b.orders.VMs, v)
-		b.orders.Events = append(b.orders.Events, store.EventOf{VM: v.ID, Event: vm.Event{At: v.CreatedAt, Key: "accepted", Text: fmt.Sprintf(
-			"accepted at %s USDC per epoch and placed in %s; a deposit of %s USDC is reserved", v.Price, p.Offer.Datacenter.Slug(), hold.Amount)}})
-		o.made = append(o.made, Deployed{ID: v.ID, Name: v.Name})
-		b.note(p, v, o.wish.QuoteID == "")
-		if !seen[v.ServerID] {
-			seen[v.ServerID] = true
-			o.servers = append(o.servers, v.ServerID)
-		}
-	}
-	return b.remember(o)
-}
-
-// visit makes sure that the sites of the places are known.
-func (b *batch) visit(ctx context.Context, placed []market.Placement) error {
-	var unknown []int64
-	for _, p := range placed {
-		if _, known := b.shelf.sites[p.Server]; !known {
-			unknown = append(unknown, int64(p.Server))
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	slices.Sort(unknown)
-	servers, err := b.tx.ServersByNumber(ctx, slices.Compact(unknown))
-	if err != nil {
-		return err
-	}
-	for _, server := range servers {
-		b.shelf.sites[uint32(server.Number)] = site{server.ID, server.Inventory.Pool, server.LastAddress} //nolint:gosec // numbers count servers
-	}
-	return nil
-}
-
-// draft returns what all VMs of an order have in common.
-func (b *batch) draft(o *order) vm.VM {
-	d := o.wish
-	return vm.VM{
-		AccountID: o.who.AccountID, Name: d.Name, AffinityGroup: d.AffinityGroup,
-		Spec: vm.Spec{Hostname: d.Hostname, Image: d.Image, SSHKeys: o.keys, Ports: d.Ports},
-		Goal: vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
-		Epoch: b.Epoch, CreatedAt: b.now,
-	}
-}
-
-// placed returns the draft as one VM at its place; its address is given when
-// all are placed.
-func (b *batch) placed(draft vm.VM, p market.Placement) (v vm.VM, err error) {
-	where, known := b.shelf.sites[p.Server]
-	if !known {
-		return v, fmt.Errorf("server %d of the index is not in the store", p.Server)
-	}
-	v = draft
-	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID = where.id, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID
-	v.Spec.VCPU, v.Spec.RAMGiB, v.Spec.StorageGiB = p.Configuration.VCPU, p.Configuration.RAMGiB, p.StorageGiB
-	v.Price = p.Price
-	last, begun := b.cursors[p.Server]
-	if !begun {
-		last = where.last
-	}
-	if v.Address, err = market.NextAddress(where.pool, last, func(netip.Addr) bool { return false }); err != nil {
-		return v, err
-	}
-	b.cursors[p.Server] = v.Address
-	v.ID, err = id.NewVM(b.now, b.Rand)
-	return v, err
-}
-
-// note adds a VM to what is taken of its server.
-func (b *batch) note(p market.Placement, v vm.VM, take bool) {
-	taking := b.takings[p.Server]
-	if taking == nil {
-		taking = &store.Taking{Server: v.ServerID, Ordered: true}
-		b.takings[p.Server] = taking
-	}
-	amount := p.Demand()
-	if !take {
-		amount = capacity.Vector{} // its quote has
-	}
-	taking.Amount, taking.Address = taking.Amount.Add(amount), v.Address
-}
-
-// remember keeps the answer to a request that may be repeated, in the same
-// group too.
-func (b *batch) remember(o *order) error {
-	if o.wish.RequestID == "" {
-		return nil
-	}
-	answer, err := json.Marshal(o.made)
-	if err != nil {
-		return fmt.Errorf("encode answer: %w", err)
-	}
-	kept := store.Answer{AccountID: o.who.AccountID, Key: o.wish.RequestID, Request: o.digest, Answer: string(answer), CreatedAt: b.now}
-	b.orders.Answers = append(b.orders.Answers, kept)
-	b.answers[answerKey{kept.AccountID, kept.Key}] = kept
-	return nil
-}
-
 // write stores all that was noted.
 func (b *batch) write(ctx context.Context) error {
 	if len(b.orders.VMs) == 0 {
@@ -324,39 +201,6 @@ func firstErrorOf(steps ...func() error) error {
 		if err := step(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// settleAddresses looks at what addresses are taken, and gives each VM one that
-// is free. It is left out at first: the next one of a pool is free unless the
-// pool has been gone through once, and where it is not, the store says so.
-func (b *batch) settleAddresses(ctx context.Context) error {
-	if !b.careful {
-		return nil
-	}
-	numbers := map[string]uint32{}
-	for number, taking := range b.takings {
-		numbers[taking.Server] = number
-	}
-	taken, last := map[string]map[netip.Addr]bool{}, map[string]netip.Addr{}
-	for i := range b.orders.VMs {
-		v := &b.orders.VMs[i]
-		where := b.shelf.sites[numbers[v.ServerID]]
-		if taken[v.ServerID] == nil {
-			there, err := b.tx.TakenAddresses(ctx, v.ServerID)
-			if err != nil {
-				return err
-			}
-			taken[v.ServerID], last[v.ServerID] = there, where.last
-		}
-		var err error
-		v.Address, err = market.NextAddress(where.pool, last[v.ServerID], func(a netip.Addr) bool { return taken[v.ServerID][a] })
-		if err != nil {
-			return err
-		}
-		taken[v.ServerID][v.Address], last[v.ServerID] = true, v.Address
-		b.takings[numbers[v.ServerID]].Address = v.Address
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (s *Service) catchUp(ctx context.Context, tx *store.Tx, since int64) error 
 // changed brings the index up to a change of the marketplace that was just
 // stored. Where that fails, the next look of the loop does it.
 func (s *Service) changed(ctx context.Context) {
-	if err := s.refresh(ctx); err != nil {
+	if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "marketplace not read anew", "error", err)
 	}
 }
@@ -69,20 +69,7 @@ func (s *Service) changed(ctx context.Context) {
 // refreshEvery is how often changes by other replicas are looked for.
 const refreshEvery = time.Second
 
-func (s *Service) keepFresh(ctx context.Context) {
-	tick := time.NewTicker(refreshEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "marketplace not read anew", "error", err)
-			}
-		}
-	}
-}
+func (s *Service) keepFresh(ctx context.Context) { every(ctx, refreshEvery, s.changed) }
 
 // Offers calls yield for what is free and fits the constraints, cheapest first,
 // until it returns false. The match is yield's only while it runs.

@@ -55,18 +55,11 @@ func (s *Service) runAgents(ctx context.Context) {
 	if err := s.resumeAgents(ctx); err != nil && ctx.Err() == nil {
 		s.Log.ErrorContext(ctx, "simulated servers not read", "error", err)
 	}
-	tick := time.NewTicker(simulateEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := s.SimulateAgents(ctx); err != nil && ctx.Err() == nil {
-				s.Log.ErrorContext(ctx, "simulated agents failed", "error", err)
-			}
+	every(ctx, simulateEvery, func(ctx context.Context) {
+		if err := s.SimulateAgents(ctx); err != nil && ctx.Err() == nil {
+			s.Log.ErrorContext(ctx, "simulated agents failed", "error", err)
 		}
-	}
+	})
 }
 
 // resumeAgents has all simulated servers looked at that VMs are on.

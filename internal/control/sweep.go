@@ -65,14 +65,19 @@ func (s *Service) Run(ctx context.Context) {
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
 	}
-	tick := time.NewTicker(sweepEvery)
+	every(ctx, sweepEvery, s.tick)
+}
+
+// every calls do again and again until ctx is done.
+func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.tick(ctx)
+			do(ctx)
 		}
 	}
 }
