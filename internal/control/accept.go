@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -60,14 +61,9 @@ func (b *batch) visit(ctx context.Context, placed []market.Placement) error {
 		return nil
 	}
 	slices.Sort(unknown)
-	servers, err := b.tx.ServersByNumber(ctx, slices.Compact(unknown))
-	if err != nil {
-		return err
-	}
-	for _, server := range servers {
-		b.shelf.sites[uint32(server.Number)] = site{server.ID, server.Inventory.Pool, server.LastAddress} //nolint:gosec // numbers count servers
-	}
-	return nil
+	found, err := b.tx.Sites(ctx, slices.Compact(unknown))
+	maps.Copy(b.shelf.sites, found)
+	return err
 }
 
 // draft returns what all VMs of an order have in common.
@@ -89,14 +85,14 @@ func (b *batch) placed(draft vm.VM, p market.Placement) (v vm.VM, err error) {
 		return v, fmt.Errorf("server %d of the index is not in the store", p.Server)
 	}
 	v = draft
-	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID = where.id, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID
+	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID = where.ID, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID
 	v.Spec.VCPU, v.Spec.RAMGiB, v.Spec.StorageGiB = p.Configuration.VCPU, p.Configuration.RAMGiB, p.StorageGiB
 	v.Price = p.Price
 	last, begun := b.cursors[p.Server]
 	if !begun {
-		last = where.last
+		last = where.Last
 	}
-	if v.Address, err = market.NextAddress(where.pool, last, func(netip.Addr) bool { return false }); err != nil {
+	if v.Address, err = market.NextAddress(where.Pool, last, func(netip.Addr) bool { return false }); err != nil {
 		return v, err
 	}
 	b.cursors[p.Server] = v.Address
@@ -154,10 +150,10 @@ func (b *batch) settleAddresses(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			taken[v.ServerID], last[v.ServerID] = there, where.last
+			taken[v.ServerID], last[v.ServerID] = there, where.Last
 		}
 		var err error
-		v.Address, err = market.NextAddress(where.pool, last[v.ServerID], func(a netip.Addr) bool { return taken[v.ServerID][a] })
+		v.Address, err = market.NextAddress(where.Pool, last[v.ServerID], func(a netip.Addr) bool { return taken[v.ServerID][a] })
 		if err != nil {
 			return err
 		}

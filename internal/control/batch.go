@@ -35,13 +35,6 @@ type batch struct {
 
 type answerKey struct{ account, request string }
 
-// site is what placing a VM needs to know of a server.
-type site struct {
-	id   string
-	pool netip.Prefix
-	last netip.Addr
-}
-
 // read reads what the orders of a group need.
 func (b *batch) read(ctx context.Context, group []*order) error {
 	b.takings, b.cursors = map[uint32]*store.Taking{}, map[uint32]netip.Addr{}
@@ -188,7 +181,7 @@ func (b *batch) write(ctx context.Context) error {
 	}
 	for number, taking := range b.takings {
 		where := b.shelf.sites[number]
-		where.last = taking.Address
+		where.Last = taking.Address
 		b.shelf.sites[number] = where
 	}
 	b.revision = b.tx.Revised()

@@ -61,7 +61,7 @@ var System = account.Actor{KeyID: "system", Role: account.Operator}
 // New returns a Service over an open store, with the marketplace in memory. The
 // first one makes the key that signs what agents are asked.
 func New(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]site{}}, started: c.Now()}
+	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]store.Site{}}, started: c.Now()}
 	if c.Simulation {
 		s.bells.heard = func(things ...string) { s.simulation.heed(s.Now(), things...) }
 	}

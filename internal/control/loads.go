@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	loadFor  = 15 * time.Second // how long a count is good; it only decides between equals
-	loadMost = 1_000            // accounts that are remembered
+	loadFor  = 5 * time.Minute // how long a count is good; it only decides between equals
+	loadMost = 1_000           // accounts that are remembered
 )
 
 // loads remembers how many VMs of an account are on each server.

@@ -31,7 +31,7 @@ type shelf struct {
 	// store, from its read to the last change: an older view must not be
 	// written over a newer one.
 	filling sync.Mutex
-	sites   map[uint32]site // of servers that were placed on; guarded by filling
+	sites   map[uint32]store.Site // of servers that were placed on; guarded by filling
 }
 
 // refresh brings the index up to what is stored now.

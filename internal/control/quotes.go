@@ -103,12 +103,12 @@ func (b *batch) hold(ctx context.Context, accountID string, q Quote, placed []ma
 	var takings []store.Taking
 	for _, p := range placed {
 		where := b.shelf.sites[p.Server]
-		if _, named := amounts[where.id]; !named {
-			takings = append(takings, store.Taking{Server: where.id})
+		if _, named := amounts[where.ID]; !named {
+			takings = append(takings, store.Taking{Server: where.ID})
 		}
-		amounts[where.id] = amounts[where.id].Add(p.Demand())
+		amounts[where.ID] = amounts[where.ID].Add(p.Demand())
 		kept.Places = append(kept.Places, store.Place{
-			Server: where.id, Number: p.Server, Offer: p.Offer.ID, Amount: p.Demand(), Config: p.Configuration.Slug(), StorageGiB: p.StorageGiB, Price: p.Price,
+			Server: where.ID, Number: p.Server, Offer: p.Offer.ID, Amount: p.Demand(), Config: p.Configuration.Slug(), StorageGiB: p.StorageGiB, Price: p.Price,
 		})
 	}
 	for i := range takings {

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +33,8 @@ func (m *simulation) heed(at time.Time, things ...string) {
 		m.due = map[string]time.Time{}
 	}
 	for _, thing := range things {
-		if serverID, ok := strings.CutPrefix(thing, "server:"); ok {
+		serverID, ok := strings.CutPrefix(thing, "server:")
+		if known, waits := m.due[serverID]; ok && (!waits || at.Before(known)) {
 			m.due[serverID] = at
 		}
 	}
@@ -79,22 +82,44 @@ func (s *Service) SimulateAgents(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	var rung []string
-	err := s.Store.Write(ctx, func(tx *store.Tx) error {
-		rung = nil
-		servers, err := tx.ServersByID(ctx, ids)
-		if err != nil {
-			return err
+	err := s.simulateServers(ctx, ids)
+	if err != nil {
+		for _, serverID := range ids {
+			s.simulation.heed(s.Now(), "server:"+serverID)
 		}
-		for _, server := range servers {
-			if !server.Simulated {
-				continue
-			}
-			vms, err := tx.ServerVMs(ctx, server.ID)
+	}
+	return err
+}
+
+// simulateServers looks first, and writes only where a VM moves on: most looks
+// find it booting.
+func (s *Service) simulateServers(ctx context.Context, ids []string) error {
+	var waiting []vm.VM
+	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		waiting, err = tx.WaitingVMs(ctx, ids)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	seen := map[string][]vm.Sighting{}
+	for _, v := range waiting {
+		if sighting, moves := s.simulate(v); moves {
+			seen[v.ServerID] = append(seen[v.ServerID], sighting)
+		}
+	}
+	if len(seen) == 0 {
+		return nil
+	}
+	var rung []string
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
+		rung = nil
+		for _, serverID := range slices.Sorted(maps.Keys(seen)) {
+			vms, err := tx.ServerVMs(ctx, serverID)
 			if err != nil {
 				return err
 			}
-			changed, err := s.sight(ctx, tx, server.ID, vms, s.simulate(server.ID, vms))
+			changed, err := s.sight(ctx, tx, serverID, vms, seen[serverID])
 			if err != nil {
 				return err
 			}
@@ -103,9 +128,6 @@ func (s *Service) SimulateAgents(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		for _, serverID := range ids {
-			s.simulation.heed(s.Now(), "server:"+serverID)
-		}
 		return err
 	}
 	s.changed(ctx)
@@ -113,18 +135,15 @@ func (s *Service) SimulateAgents(ctx context.Context) error {
 	return nil
 }
 
-// simulate returns what a simulated agent sees of its VMs.
-func (s *Service) simulate(serverID string, vms []vm.VM) (seen []vm.Sighting) {
-	now := s.Now()
-	for _, v := range vms {
-		switch {
-		case v.Goal == vm.Remove:
-			seen = append(seen, vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Absent})
-		case v.State.Starting() && now.Sub(v.CreatedAt) < s.SimulatedBoot:
-			s.simulation.heed(v.CreatedAt.Add(s.SimulatedBoot), "server:"+serverID)
-		default:
-			seen = append(seen, vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Ready})
-		}
+// simulate returns what a simulated agent sees of a VM that waits for it; moves
+// is false while it boots.
+func (s *Service) simulate(v vm.VM) (seen vm.Sighting, moves bool) {
+	if v.Goal == vm.Remove {
+		return vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Absent}, true
 	}
-	return seen
+	if s.Now().Sub(v.CreatedAt) < s.SimulatedBoot {
+		s.simulation.heed(v.CreatedAt.Add(s.SimulatedBoot), "server:"+v.ServerID)
+		return vm.Sighting{}, false
+	}
+	return vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Ready}, true
 }

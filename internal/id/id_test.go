@@ -61,6 +61,22 @@ func TestNewSortsByTime(t *testing.T) {
 	}
 }
 
+// Ids of VMs sort by the time they were made, whatever letters follow.
+func TestNewVMSorts(t *testing.T) {
+	t.Parallel()
+	last := ""
+	for i := range 1000 {
+		next, err := id.NewVM(time.UnixMilli(int64(1_700_000_000_000+i)), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next <= last {
+			t.Fatalf("%q does not sort behind %q", next, last)
+		}
+		last = next
+	}
+}
+
 func TestNewVMIsWellFormed(t *testing.T) {
 	t.Parallel()
 	got, err := id.NewVM(time.Now(), rand.Reader)

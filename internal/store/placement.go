@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"net/netip"
-	"slices"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -28,34 +27,30 @@ func (t *Tx) TakeAll(ctx context.Context, takings []Taking) error {
 	if err != nil {
 		return err
 	}
-	var taken int64
-	for part := range slices.Chunk(takings, chunk) {
-		lines := make([][]any, len(part))
-		for i, k := range part {
-			last, ordered, v := "", 0, k.Amount
-			if k.Address.IsValid() {
-				last = k.Address.String()
-			}
-			if k.Ordered {
-				ordered = 1
-			}
-			lines[i] = []any{k.Server, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, last, ordered}
+	lines := make([][]any, len(takings))
+	for i, k := range takings {
+		last, ordered, v := "", 0, k.Amount
+		if k.Address.IsValid() {
+			last = k.Address.String()
 		}
-		list, args := values(lines)
-		n, err := t.exec(ctx, `UPDATE servers SET used_vcpu = used_vcpu + t.column2, used_ram = used_ram + t.column3,
-			used_storage = used_storage + t.column4, used_addresses = used_addresses + t.column5,
-			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7, changed = ?
-			FROM (VALUES `+list+`) AS t WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
-			AND used_storage + t.column4 <= storage AND used_addresses + t.column5 <= addresses`, append([]any{revision}, args...)...)
-		if err != nil {
-			return err
+		if k.Ordered {
+			ordered = 1
 		}
-		taken += n
+		lines[i] = []any{k.Server, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, last, ordered, revision}
 	}
-	if taken != int64(len(takings)) {
+	s := t.script()
+	s.lines(lines, func(list string) string {
+		return `UPDATE servers SET used_vcpu = used_vcpu + t.column2, used_ram = used_ram + t.column3,
+			used_storage = used_storage + t.column4, used_addresses = used_addresses + t.column5,
+			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7, changed = t.column8
+			FROM (VALUES ` + list + `) AS t WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
+			AND used_storage + t.column4 <= storage AND used_addresses + t.column5 <= addresses`
+	})
+	taken, err := t.count(ctx, s)
+	if err == nil && taken != int64(len(takings)) {
 		return fault.New(fault.Conflict, "a server no longer has room for what was placed there")
 	}
-	return nil
+	return err
 }
 
 // Take takes v out of a server's capacity; false, and nothing is taken, when it
@@ -86,7 +81,7 @@ type EventOf struct {
 // is taken, a key that is used, and an account that falls below zero: the caller
 // has made sure of all three, or the transaction ends with an error.
 func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
-	var s script
+	s := t.script()
 	if err := s.vms(o.VMs); err != nil {
 		return err
 	}
@@ -99,7 +94,7 @@ func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
 	}
 	s.insert(`INSERT INTO vm_events (vm_id, key, at, text)`, events)
 	s.answers(o.Answers)
-	return t.run(ctx, &s)
+	return t.run(ctx, s)
 }
 
 // post adds entries, and the sums that they move.

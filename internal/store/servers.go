@@ -64,10 +64,10 @@ func (t *Tx) InsertServers(ctx context.Context, list []Server) error {
 			s.Simulated, micros(s.SeenAt), micros(s.CreatedAt), revision,
 		})
 	}
-	var s script
+	s := t.script()
 	s.insert(`INSERT INTO servers (id, number, name, offer_id, agent_key, vcpu, ram, storage, addresses,
 		used_vcpu, used_ram, used_storage, used_addresses, inventory, hardware, vcpu_per_thread, measured, simulated, seen_at, created_at, changed)`, lines)
-	return t.run(ctx, &s)
+	return t.run(ctx, s)
 }
 
 func inventoryTexts(inv capacity.Inventory) (inventory, hardware, measured string, err error) {
@@ -146,6 +146,41 @@ func (t *Tx) Server(ctx context.Context, id string) (Server, error) {
 // are left out.
 func (t *Tx) ServersByNumber(ctx context.Context, numbers []int64) ([]Server, error) {
 	return t.servers(ctx, `SELECT `+serverColumns+` FROM servers s WHERE s.number IN (?) ORDER BY s.number`, bun.List(numbers))
+}
+
+// Site is what placing a VM needs to know of a server.
+type Site struct {
+	ID   string
+	Pool netip.Prefix // of addresses
+	Last netip.Addr   // the address that was given out last
+}
+
+// Sites returns the sites of servers by their numbers; unknown ones are left out.
+func (t *Tx) Sites(ctx context.Context, numbers []int64) (map[uint32]Site, error) {
+	list, err := rows[struct {
+		Number      uint32
+		ID          string
+		LastAddress string
+		Inventory   string
+	}](ctx, t, `SELECT number, id, last_address, inventory FROM servers WHERE number IN (?) ORDER BY number`, bun.List(numbers))
+	out := make(map[uint32]Site, len(list))
+	for _, r := range list {
+		site := Site{ID: r.ID}
+		if r.LastAddress != "" {
+			if site.Last, err = netip.ParseAddr(r.LastAddress); err != nil {
+				return nil, err
+			}
+		}
+		var inventory struct {
+			Pool netip.Prefix `json:"pool"`
+		}
+		if err := fromJSON(r.Inventory, &inventory); err != nil {
+			return nil, err
+		}
+		site.Pool = inventory.Pool
+		out[r.Number] = site
+	}
+	return out, err
 }
 
 // ServersByID returns servers by their ids, in no order; unknown ones are left out.

@@ -25,6 +25,8 @@ type Store struct {
 	engine engine
 	writer *bun.DB
 	reader *bun.DB
+
+	compiled *compiled
 }
 
 // Open opens the database at url, creating and migrating it as needed:
@@ -42,7 +44,11 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database for reading: %w", err), writer.Close())
 	}
-	return &Store{engine: e, writer: writer, reader: reader}, nil
+	s := &Store{engine: e, writer: writer, reader: reader}
+	if e.driver == sqlite.driver {
+		s.compiled = &compiled{kept: map[string]*sql.Stmt{}}
+	}
+	return s, nil
 }
 
 // Close closes the database.
@@ -57,15 +63,17 @@ func (s *Store) Ping(ctx context.Context) error {
 // Tx is one transaction.
 type Tx struct {
 	db       bun.IDB
-	revision int64 // of the marketplace that it makes, 0 while it changes nothing there
+	sql      *sql.Tx
+	compiled *compiled // nil where statements are compiled by the driver
+	revision int64     // of the marketplace that it makes, 0 while it changes nothing there
 }
 
 // Write runs fn in one transaction that is committed when fn returns nil. There
 // is one at a time on both engines, over all replicas: what fn reads stays so
 // until it is done, and no two of them can be in each other's way.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
-	return s.writer.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		t := &Tx{db: tx}
+	err := s.writer.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		t := &Tx{db: tx, sql: tx.Tx, compiled: s.compiled}
 		if s.engine.queue != "" {
 			if _, err := t.exec(ctx, s.engine.queue); err != nil {
 				return err
@@ -73,6 +81,10 @@ func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
 		}
 		return fn(t)
 	})
+	if err == nil {
+		_ = s.compiled.compile(ctx, s.writer.DB) // what is not compiled now is run as it is
+	}
+	return err
 }
 
 // Read runs fn against one unchanging view of the database.

@@ -150,6 +150,13 @@ func (t *Tx) ServerVMs(ctx context.Context, serverID string) ([]vm.VM, error) {
 	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.server_id = ? AND NOT v.gone ORDER BY v.id`, serverID)
 }
 
+// WaitingVMs returns the VMs of servers that wait for their agent: to be
+// launched, or to be removed.
+func (t *Tx) WaitingVMs(ctx context.Context, serverIDs []string) ([]vm.VM, error) {
+	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.server_id IN (?) AND NOT v.gone
+		AND (v.goal = 'remove' OR v.state IN ('New', 'Launching')) ORDER BY v.id`, bun.List(serverIDs))
+}
+
 // TakenAddresses returns the addresses that VMs on a server have.
 func (t *Tx) TakenAddresses(ctx context.Context, serverID string) (map[netip.Addr]bool, error) {
 	list, err := rows[struct{ Address string }](ctx, t, `SELECT address FROM vms WHERE server_id = ? AND NOT gone ORDER BY address`, serverID)
