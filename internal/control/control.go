@@ -63,7 +63,7 @@ var System = account.Actor{KeyID: "system", Role: account.Operator}
 func New(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]store.Site{}}, started: c.Now()}
 	if c.Simulation {
-		s.bells.heard = func(things ...string) { s.simulation.heed(s.Now(), things...) }
+		s.bells.heard = func(things ...string) { s.simulation.heed(s.Now().Add(s.SimulatedBoot), things...) }
 	}
 	fresh := make([]byte, ed25519.SeedSize)
 	if _, err := io.ReadFull(c.Rand, fresh); err != nil {

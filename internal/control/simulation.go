@@ -20,22 +20,30 @@ const (
 // simulation stands for the agents of simulated servers: VMs there become
 // Active a while after they were deployed, and are gone when they are deleted.
 type simulation struct {
-	mu  sync.Mutex
-	due map[string]time.Time // when a server is to be looked at
+	mu    sync.Mutex
+	due   map[string]bool // servers to be looked at
+	boots []boot          // servers to be looked at later, the first first
 }
 
-// heed notes that lists of servers may have changed. A thing is named like a
-// bell; others than servers are left out.
-func (m *simulation) heed(at time.Time, things ...string) {
+// boot is a server on which a VM may have booted by a time.
+type boot struct {
+	at       time.Time
+	serverID string
+}
+
+// heed notes that lists of servers may have changed: they are looked at now, for
+// VMs that are to be removed, and once what is new has booted. A thing is named
+// like a bell; others than servers are left out.
+func (m *simulation) heed(booted time.Time, things ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.due == nil {
-		m.due = map[string]time.Time{}
+		m.due = map[string]bool{}
 	}
 	for _, thing := range things {
-		serverID, ok := strings.CutPrefix(thing, "server:")
-		if known, waits := m.due[serverID]; ok && (!waits || at.Before(known)) {
-			m.due[serverID] = at
+		if serverID, ok := strings.CutPrefix(thing, "server:"); ok {
+			m.due[serverID] = true
+			m.boots = append(m.boots, boot{booted, serverID})
 		}
 	}
 }
@@ -44,11 +52,16 @@ func (m *simulation) heed(at time.Time, things ...string) {
 func (m *simulation) take(now time.Time) (ids []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for serverID, at := range m.due {
-		if len(ids) < simulateMost && !at.After(now) {
-			ids = append(ids, serverID)
-			delete(m.due, serverID)
+	for len(m.boots) > 0 && !m.boots[0].at.After(now) {
+		m.due[m.boots[0].serverID] = true
+		m.boots = m.boots[1:]
+	}
+	for serverID := range m.due {
+		if len(ids) == simulateMost {
+			break
 		}
+		ids = append(ids, serverID)
+		delete(m.due, serverID)
 	}
 	return ids
 }
@@ -70,7 +83,7 @@ func (s *Service) resumeAgents(ctx context.Context) error {
 	return s.Store.Read(ctx, func(tx *store.Tx) error {
 		ids, err := tx.SimulatedServers(ctx)
 		for _, serverID := range ids {
-			s.simulation.heed(s.Now(), "server:"+serverID)
+			s.simulation.heed(s.Now().Add(s.SimulatedBoot), "server:"+serverID)
 		}
 		return err
 	})
@@ -85,18 +98,17 @@ func (s *Service) SimulateAgents(ctx context.Context) error {
 	err := s.simulateServers(ctx, ids)
 	if err != nil {
 		for _, serverID := range ids {
-			s.simulation.heed(s.Now(), "server:"+serverID)
+			s.simulation.heed(s.Now().Add(s.SimulatedBoot), "server:"+serverID)
 		}
 	}
 	return err
 }
 
-// simulateServers looks first, and writes only where a VM moves on: most looks
-// find it booting.
+// simulateServers looks first, and writes only where a VM moves on.
 func (s *Service) simulateServers(ctx context.Context, ids []string) error {
 	var waiting []vm.VM
 	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
-		waiting, err = tx.WaitingVMs(ctx, ids)
+		waiting, err = tx.WaitingVMs(ctx, ids, s.Now().Add(-s.SimulatedBoot))
 		return err
 	})
 	if err != nil {
@@ -104,9 +116,7 @@ func (s *Service) simulateServers(ctx context.Context, ids []string) error {
 	}
 	seen := map[string][]vm.Sighting{}
 	for _, v := range waiting {
-		if sighting, moves := s.simulate(v); moves {
-			seen[v.ServerID] = append(seen[v.ServerID], sighting)
-		}
+		seen[v.ServerID] = append(seen[v.ServerID], simulate(v))
 	}
 	if len(seen) == 0 {
 		return nil
@@ -135,15 +145,10 @@ func (s *Service) simulateServers(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// simulate returns what a simulated agent sees of a VM that waits for it; moves
-// is false while it boots.
-func (s *Service) simulate(v vm.VM) (seen vm.Sighting, moves bool) {
+// simulate returns what a simulated agent sees of a VM that waits for it.
+func simulate(v vm.VM) vm.Sighting {
 	if v.Goal == vm.Remove {
-		return vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Absent}, true
+		return vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Absent}
 	}
-	if s.Now().Sub(v.CreatedAt) < s.SimulatedBoot {
-		s.simulation.heed(v.CreatedAt.Add(s.SimulatedBoot), "server:"+v.ServerID)
-		return vm.Sighting{}, false
-	}
-	return vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Ready}, true
+	return vm.Sighting{ID: v.ID, Generation: v.Generation, Phase: vm.Ready}
 }

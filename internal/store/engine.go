@@ -25,7 +25,7 @@ type engine struct {
 	goose    goose.Dialect
 	dialect  func() schema.Dialect
 	identity string // a growing integer key, in the words of the engine
-	queue    string // what makes a writing transaction wait for those before it
+	lock     string // behind a query of the marketplace's revision: makes a writing transaction wait for those before it
 	dsn      func(url string, write bool) string
 	readers  int
 	writers  int
@@ -46,7 +46,7 @@ var postgres = engine{
 	goose:    goose.DialectPostgres,
 	dialect:  func() schema.Dialect { return pgdialect.New() },
 	identity: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-	queue:    "LOCK TABLE settings IN EXCLUSIVE MODE", // readers go on; the table stands for all, on every replica
+	lock:     " FOR UPDATE", // readers go on; the row stands for all, on every replica
 	dsn:      func(url string, _ bool) string { return url },
 	readers:  8,
 	writers:  16,
@@ -60,10 +60,11 @@ func engineFor(url string) engine {
 }
 
 // sqliteDSN asks for a write-ahead log that is synced at every commit, since a
-// commit may be a payment, and for writers that take their lock at once rather
-// than when it is too late to wait.
+// commit may be a payment, and written back into the file every 8,000 pages of
+// 4 KiB; and for writers that take their lock at once rather than when it is too
+// late to wait.
 func sqliteDSN(path string, write bool) string {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)"}}
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(8000)"}}
 	if write {
 		q.Set("_txlock", "immediate")
 	} else {

@@ -11,18 +11,31 @@ import (
 
 // MarketRevision returns the revision of the marketplace.
 func (t *Tx) MarketRevision(ctx context.Context) (int64, error) {
-	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `SELECT revision FROM market WHERE id = 1`)
+	if t.base != 0 {
+		return max(t.base, t.revision), nil
+	}
+	return t.marketRevision(ctx, "")
+}
+
+// marketRevision reads the revision, with what locks it behind the query.
+func (t *Tx) marketRevision(ctx context.Context, lock string) (int64, error) {
+	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `SELECT revision FROM market WHERE id = 1`+lock)
 	return r.Revision, err
 }
 
-// revise returns the revision that this transaction makes, raised once.
-func (t *Tx) revise(ctx context.Context) (int64, error) {
-	if t.revision != 0 {
-		return t.revision, nil
+// revise returns the revision that this transaction makes. It is written with
+// the next script, or at the end.
+func (t *Tx) revise() int64 {
+	t.revision = t.base + 1
+	return t.revision
+}
+
+// noteRevision adds the writing of a revision that is made and not written yet.
+func (t *Tx) noteRevision(s *script) {
+	if t.revision != 0 && !t.noted {
+		s.add(`UPDATE market SET revision = ? WHERE id = 1`, t.revision)
+		t.noted = true
 	}
-	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `UPDATE market SET revision = revision + 1 WHERE id = 1 RETURNING revision`)
-	t.revision = r.Revision
-	return t.revision, err
 }
 
 // Revised returns the revision of the marketplace that this transaction makes,

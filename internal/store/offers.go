@@ -16,10 +16,7 @@ func (t *Tx) InsertOffer(ctx context.Context, o market.Offer, created time.Time)
 	if err != nil {
 		return err
 	}
-	revision, err := t.revise(ctx)
-	if err != nil {
-		return err
-	}
+	revision := t.revise()
 	_, err = t.exec(ctx, `INSERT INTO offers (id, name, provider_id, datacenter_id, hardware, price_vcpu, price_ram, price_storage,
 		price_address, max_extra_storage, created_at, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		o.ID, o.Name, o.ProviderID, o.Datacenter.ID, hardware, int64(o.Prices.VCPU), int64(o.Prices.RAM), int64(o.Prices.Storage),
@@ -34,10 +31,7 @@ func (t *Tx) UpdateOffer(ctx context.Context, o market.Offer, now time.Time) err
 	if err != nil {
 		return err
 	}
-	revision, err := t.revise(ctx)
-	if err != nil {
-		return err
-	}
+	revision := t.revise()
 	withdrawn := int64(0)
 	if o.Withdrawn {
 		withdrawn = micros(now)

@@ -83,10 +83,7 @@ func (t *Tx) UpdateDatacenter(ctx context.Context, d market.Datacenter) error {
 	if err != nil {
 		return err
 	}
-	revision, err := t.revise(ctx)
-	if err != nil {
-		return err
-	}
+	revision := t.revise()
 	if _, err = t.exec(ctx, `UPDATE datacenters SET tier = ?, certifications = ? WHERE id = ?`, d.Tier, certifications, d.ID); err != nil {
 		return err
 	}

@@ -43,10 +43,7 @@ func (t *Tx) InsertServer(ctx context.Context, s Server) error {
 
 // InsertServers adds servers; what Used says is taken already.
 func (t *Tx) InsertServers(ctx context.Context, list []Server) error {
-	revision, err := t.revise(ctx)
-	if err != nil {
-		return err
-	}
+	revision := t.revise()
 	last, err := row[struct{ Number int64 }](ctx, t, "", `SELECT COALESCE(MAX(number), 0) AS number FROM servers`)
 	if err != nil {
 		return err
@@ -285,10 +282,7 @@ func (t *Tx) UpdateServer(ctx context.Context, s Server) error {
 	if err != nil {
 		return err
 	}
-	revision, err := t.revise(ctx)
-	if err != nil {
-		return err
-	}
+	revision := t.revise()
 	c := s.Inventory.Total
 	_, err = t.exec(ctx, `UPDATE servers SET name = ?, offer_id = ?, inventory = ?, vcpu = ?, ram = ?, storage = ?, addresses = ?, hardware = ?,
 		vcpu_per_thread = ?, measured = ?, list_epoch = ?, revision = ?, report_sequence = ?, instances = ?, measure_wanted = ?, state = ?, drain_deadline = ?,
@@ -301,11 +295,8 @@ func (t *Tx) UpdateServer(ctx context.Context, s Server) error {
 
 // GiveBack returns v to a server's capacity.
 func (t *Tx) GiveBack(ctx context.Context, serverID string, v capacity.Vector) error {
-	revision, err := t.revise(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `UPDATE servers SET used_vcpu = used_vcpu - ?, used_ram = used_ram - ?, used_storage = used_storage - ?,
+	revision := t.revise()
+	_, err := t.exec(ctx, `UPDATE servers SET used_vcpu = used_vcpu - ?, used_ram = used_ram - ?, used_storage = used_storage - ?,
 		used_addresses = used_addresses - ?, changed = ? WHERE id = ?`, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, revision, serverID)
 	return err
 }

@@ -65,7 +65,9 @@ type Tx struct {
 	db       bun.IDB
 	sql      *sql.Tx
 	compiled *compiled // nil where statements are compiled by the driver
+	base     int64     // revision of the marketplace that it began at; 0 if it only reads
 	revision int64     // of the marketplace that it makes, 0 while it changes nothing there
+	noted    bool      // revision is written
 }
 
 // Write runs fn in one transaction that is committed when fn returns nil. There
@@ -74,12 +76,16 @@ type Tx struct {
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	err := s.writer.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		t := &Tx{db: tx, sql: tx.Tx, compiled: s.compiled}
-		if s.engine.queue != "" {
-			if _, err := t.exec(ctx, s.engine.queue); err != nil {
-				return err
-			}
+		var err error
+		if t.base, err = t.marketRevision(ctx, s.engine.lock); err != nil {
+			return err
 		}
-		return fn(t)
+		if err := fn(t); err != nil {
+			return err
+		}
+		due := t.script()
+		t.noteRevision(due)
+		return t.run(ctx, due)
 	})
 	if err == nil {
 		_ = s.compiled.compile(ctx, s.writer.DB) // what is not compiled now is run as it is

@@ -151,10 +151,10 @@ func (t *Tx) ServerVMs(ctx context.Context, serverID string) ([]vm.VM, error) {
 }
 
 // WaitingVMs returns the VMs of servers that wait for their agent: to be
-// launched, or to be removed.
-func (t *Tx) WaitingVMs(ctx context.Context, serverIDs []string) ([]vm.VM, error) {
+// removed, or to be launched if they were made before a time.
+func (t *Tx) WaitingVMs(ctx context.Context, serverIDs []string, before time.Time) ([]vm.VM, error) {
 	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.server_id IN (?) AND NOT v.gone
-		AND (v.goal = 'remove' OR v.state IN ('New', 'Launching')) ORDER BY v.id`, bun.List(serverIDs))
+		AND (v.goal = 'remove' OR v.state IN ('New', 'Launching') AND v.created_at <= ?) ORDER BY v.id`, bun.List(serverIDs), micros(before))
 }
 
 // TakenAddresses returns the addresses that VMs on a server have.
