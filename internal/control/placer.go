@@ -18,8 +18,8 @@ const (
 	groupWithin = 30 * time.Second // one that takes longer is given up
 	groupTries  = 3
 
-	gatherShare = 4 // of the time that a group takes may pass in waiting for the next
-	gatherMost  = 2 * time.Millisecond
+	gatherShare = 2 // of the time that a group takes may pass in waiting for the next
+	gatherMost  = 4 * time.Millisecond
 )
 
 // order is a deployment on its way: who waits for done finds what was made.
