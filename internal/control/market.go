@@ -66,6 +66,28 @@ func (s *Service) changed(ctx context.Context) {
 	}
 }
 
+// keepNotes is how many revisions of the marketplace are remembered one by one,
+// at least: a replica that was away for longer reads everything.
+const keepNotes = 20_000
+
+// PruneMarket forgets the oldest revisions once there are twice as many as are
+// kept, and returns how many notes were dropped.
+func (s *Service) PruneMarket(ctx context.Context) (dropped int, err error) {
+	var notes int64
+	err = s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		notes, err = tx.MarketNotes(ctx)
+		return err
+	})
+	if err != nil || notes < 2*keepNotes {
+		return 0, err
+	}
+	err = s.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		dropped, err = tx.PruneMarket(ctx, keepNotes)
+		return err
+	})
+	return dropped, err
+}
+
 // refreshEvery is how often changes by other replicas are looked for.
 const refreshEvery = time.Second
 

@@ -91,6 +91,7 @@ func (s *Service) tick(ctx context.Context) {
 		{"gave up overdue VMs", s.Sweep},
 		{"servers became unreachable", s.NoteSilence},
 		{"quotes expired", s.ExpireQuotes},
+		{"old changes of the marketplace forgotten", s.PruneMarket},
 		{"drains ended", s.EndDrains},
 	} {
 		if n, err := duty.do(ctx); err != nil && ctx.Err() == nil {

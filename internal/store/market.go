@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/market"
@@ -30,12 +32,49 @@ func (t *Tx) revise() int64 {
 	return t.revision
 }
 
-// noteRevision adds the writing of a revision that is made and not written yet.
+// sold notes that what a server sells has changed.
+func (t *Tx) sold(serverID string) {
+	t.revise()
+	if t.changed == nil {
+		t.changed = map[string]bool{}
+	}
+	t.changed[serverID] = true
+}
+
+// noteRevision adds the writing of what was noted and is not written yet.
 func (t *Tx) noteRevision(s *script) {
 	if t.revision != 0 && !t.noted {
 		s.add(`UPDATE market SET revision = ? WHERE id = 1`, t.revision)
 		t.noted = true
 	}
+	lines := make([][]any, 0, len(t.changed))
+	for _, serverID := range slices.Sorted(maps.Keys(t.changed)) {
+		lines = append(lines, []any{serverID, t.revision})
+	}
+	s.lines(lines, func(list string) string {
+		return `INSERT INTO market_changes (revision, server) SELECT t.column2, s.number FROM (VALUES ` + list + `) AS t
+			JOIN servers s ON s.id = t.column1 WHERE true ON CONFLICT DO NOTHING`
+	})
+	clear(t.changed)
+}
+
+// PruneMarket forgets which servers the revisions changed that are older than so
+// many, and returns how many notes there were.
+func (t *Tx) PruneMarket(ctx context.Context, keep int64) (int, error) {
+	n, err := t.exec(ctx, `DELETE FROM market_changes WHERE revision <= (SELECT revision - ? FROM market WHERE id = 1)`, keep)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	_, err = t.exec(ctx, `UPDATE market SET pruned = revision - ? WHERE id = 1`, keep)
+	return int(n), err
+}
+
+// MarketNotes returns over how many revisions there are notes of what they
+// changed.
+func (t *Tx) MarketNotes(ctx context.Context) (int64, error) {
+	r, err := row[struct{ N int64 }](ctx, t, "no marketplace",
+		`SELECT revision - COALESCE((SELECT MIN(revision) FROM market_changes), revision) AS n FROM market WHERE id = 1`)
+	return r.N, err
 }
 
 // Revised returns the revision of the marketplace that this transaction makes,
@@ -43,7 +82,8 @@ func (t *Tx) noteRevision(s *script) {
 func (t *Tx) Revised() int64 { return t.revision }
 
 // MarketChanges returns what changed in the marketplace behind a revision, as it
-// is now; behind 0 it is all of it. Servers come in any order.
+// is now; behind 0 it is all that is there, and behind one that is forgotten, or
+// negative, all that ever was. Servers come in any order.
 func (t *Tx) MarketChanges(ctx context.Context, since int64) (market.Changes, error) {
 	c := market.Changes{}
 	var err error
@@ -61,9 +101,16 @@ func (t *Tx) MarketChanges(ctx context.Context, since int64) (market.Changes, er
 // are read at every start.
 func (t *Tx) marketServers(ctx context.Context, since int64) ([]market.Server, error) {
 	query := `SELECT number, offer_id, hardware, vcpu, ram, storage, addresses, used_vcpu, used_ram, used_storage, used_addresses,
-		vcpu_per_thread, state, silent_since = 0 AND problem = '', measured FROM servers WHERE changed > ?`
-	if since == 0 {
-		query += ` AND state <> 'removed'`
+		vcpu_per_thread, state, silent_since = 0 AND problem = '', measured FROM servers`
+	pruned, err := row[struct{ Pruned int64 }](ctx, t, "no marketplace", `SELECT pruned FROM market WHERE id = 1`)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case since == 0:
+		query += ` WHERE state <> 'removed'`
+	case since >= pruned.Pruned:
+		query += ` WHERE number IN (SELECT server FROM market_changes WHERE revision > ?)`
 	}
 	list, err := t.db.QueryContext(ctx, query, since)
 	if err != nil {

@@ -26,7 +26,6 @@ func (t *Tx) TakeAll(ctx context.Context, takings []Taking) error {
 	if len(takings) == 0 {
 		return nil
 	}
-	revision := t.revise()
 	lines := make([][]any, len(takings))
 	for i, k := range takings {
 		last, ordered, v := "", 0, k.Amount
@@ -36,13 +35,14 @@ func (t *Tx) TakeAll(ctx context.Context, takings []Taking) error {
 		if k.Ordered {
 			ordered = 1
 		}
-		lines[i] = []any{k.Server, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, last, ordered, revision}
+		lines[i] = []any{k.Server, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, last, ordered}
+		t.sold(k.Server)
 	}
 	s := t.script()
 	s.lines(lines, func(list string) string {
 		return `UPDATE servers SET used_vcpu = used_vcpu + t.column2, used_ram = used_ram + t.column3,
 			used_storage = used_storage + t.column4, used_addresses = used_addresses + t.column5,
-			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7, changed = t.column8
+			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7
 			FROM (VALUES ` + list + `) AS t WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
 			AND used_storage + t.column4 <= storage AND used_addresses + t.column5 <= addresses`
 	})

@@ -43,13 +43,13 @@ func (t *Tx) InsertServer(ctx context.Context, s Server) error {
 
 // InsertServers adds servers; what Used says is taken already.
 func (t *Tx) InsertServers(ctx context.Context, list []Server) error {
-	revision := t.revise()
 	last, err := row[struct{ Number int64 }](ctx, t, "", `SELECT COALESCE(MAX(number), 0) AS number FROM servers`)
 	if err != nil {
 		return err
 	}
 	var lines [][]any
 	for i, s := range list {
+		t.sold(s.ID)
 		inventory, hardware, measured, err := inventoryTexts(s.Inventory)
 		if err != nil {
 			return err
@@ -58,12 +58,12 @@ func (t *Tx) InsertServers(ctx context.Context, list []Server) error {
 		lines = append(lines, []any{
 			s.ID, last.Number + int64(i) + 1, s.Name, s.OfferID, s.AgentKey, c.VCPU, c.RAMGiB, c.StorageGiB, c.Addresses,
 			u.VCPU, u.RAMGiB, u.StorageGiB, u.Addresses, inventory, hardware, s.Inventory.VCPUPerThread, measured,
-			s.Simulated, micros(s.SeenAt), micros(s.CreatedAt), revision,
+			s.Simulated, micros(s.SeenAt), micros(s.CreatedAt),
 		})
 	}
 	s := t.script()
 	s.insert(`INSERT INTO servers (id, number, name, offer_id, agent_key, vcpu, ram, storage, addresses,
-		used_vcpu, used_ram, used_storage, used_addresses, inventory, hardware, vcpu_per_thread, measured, simulated, seen_at, created_at, changed)`, lines)
+		used_vcpu, used_ram, used_storage, used_addresses, inventory, hardware, vcpu_per_thread, measured, simulated, seen_at, created_at)`, lines)
 	return t.run(ctx, s)
 }
 
@@ -282,22 +282,22 @@ func (t *Tx) UpdateServer(ctx context.Context, s Server) error {
 	if err != nil {
 		return err
 	}
-	revision := t.revise()
+	t.sold(s.ID)
 	c := s.Inventory.Total
 	_, err = t.exec(ctx, `UPDATE servers SET name = ?, offer_id = ?, inventory = ?, vcpu = ?, ram = ?, storage = ?, addresses = ?, hardware = ?,
 		vcpu_per_thread = ?, measured = ?, list_epoch = ?, revision = ?, report_sequence = ?, instances = ?, measure_wanted = ?, state = ?, drain_deadline = ?,
-		silent_since = ?, problem = ?, seen_at = ?, changed = ? WHERE id = ?`,
+		silent_since = ?, problem = ?, seen_at = ? WHERE id = ?`,
 		s.Name, s.OfferID, inventory, c.VCPU, c.RAMGiB, c.StorageGiB, c.Addresses, hardware,
 		s.Inventory.VCPUPerThread, measured, s.ListEpoch, s.Revision, s.ReportSequence, instances, s.MeasureWanted, string(s.State), micros(s.DrainDeadline),
-		micros(s.SilentSince), s.Problem, micros(s.SeenAt), revision, s.ID)
+		micros(s.SilentSince), s.Problem, micros(s.SeenAt), s.ID)
 	return err
 }
 
 // GiveBack returns v to a server's capacity.
 func (t *Tx) GiveBack(ctx context.Context, serverID string, v capacity.Vector) error {
-	revision := t.revise()
+	t.sold(serverID)
 	_, err := t.exec(ctx, `UPDATE servers SET used_vcpu = used_vcpu - ?, used_ram = used_ram - ?, used_storage = used_storage - ?,
-		used_addresses = used_addresses - ?, changed = ? WHERE id = ?`, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, revision, serverID)
+		used_addresses = used_addresses - ? WHERE id = ?`, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, serverID)
 	return err
 }
 

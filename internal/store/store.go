@@ -64,10 +64,11 @@ func (s *Store) Ping(ctx context.Context) error {
 type Tx struct {
 	db       bun.IDB
 	sql      *sql.Tx
-	compiled *compiled // nil where statements are compiled by the driver
-	base     int64     // revision of the marketplace that it began at; 0 if it only reads
-	revision int64     // of the marketplace that it makes, 0 while it changes nothing there
-	noted    bool      // revision is written
+	compiled *compiled       // nil where statements are compiled by the driver
+	base     int64           // revision of the marketplace that it began at; 0 if it only reads
+	revision int64           // of the marketplace that it makes, 0 while it changes nothing there
+	noted    bool            // revision is written
+	changed  map[string]bool // servers that sell otherwise, by id, not written yet
 }
 
 // Write runs fn in one transaction that is committed when fn returns nil. There

@@ -25,21 +25,29 @@ ALTER TABLE servers ADD COLUMN problem TEXT NOT NULL DEFAULT '';
 ALTER TABLE servers ADD COLUMN instances TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE servers ADD COLUMN list_epoch BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE servers ADD COLUMN simulated BOOLEAN NOT NULL DEFAULT FALSE;
-ALTER TABLE servers ADD COLUMN changed BIGINT NOT NULL DEFAULT 1;
 UPDATE servers SET hardware = (SELECT o.hardware FROM offers o WHERE o.id = servers.offer_id),
     number = (SELECT COUNT(*) FROM servers s WHERE s.id <= servers.id);
 CREATE UNIQUE INDEX servers_number ON servers (number);
-CREATE INDEX servers_changed ON servers (changed);
 CREATE INDEX servers_heard ON servers (seen_at) WHERE silent_since = 0 AND state <> 'removed' AND NOT simulated;
 CREATE INDEX servers_drain ON servers (drain_deadline) WHERE drain_deadline > 0;
 
 -- The revision of the marketplace rises with every transaction that changes
--- what is for sale; what it changed carries it.
+-- what is for sale. An offer carries the one that changed it last; servers, which
+-- change with every VM, are noted in a list that grows at its end, and would have
+-- all of their indexes written anew otherwise. What is older than pruned is
+-- forgotten: whoever knows less reads everything.
 CREATE TABLE market (
     id       BIGINT PRIMARY KEY CHECK (id = 1),
-    revision BIGINT NOT NULL
+    revision BIGINT NOT NULL,
+    pruned   BIGINT NOT NULL
 );
-INSERT INTO market (id, revision) VALUES (1, 1);
+INSERT INTO market (id, revision, pruned) VALUES (1, 1, 1);
+CREATE TABLE market_changes (
+    revision BIGINT NOT NULL,
+    server   BIGINT NOT NULL,
+    PRIMARY KEY (revision, server)
+);
+-- POSTGRES: ALTER TABLE servers SET (fillfactor = 70);
 
 CREATE TABLE server_events (
     id        IDENTITY,
@@ -82,12 +90,12 @@ CREATE INDEX vms_server ON vms (server_id, id) WHERE NOT gone;
 DROP INDEX vms_affinity;
 ALTER TABLE vms DROP COLUMN affinity_group;
 DROP TABLE server_events;
+DROP TABLE market_changes;
 DROP TABLE market;
+-- POSTGRES: ALTER TABLE servers RESET (fillfactor);
 DROP INDEX servers_drain;
 DROP INDEX servers_heard;
-DROP INDEX servers_changed;
 DROP INDEX servers_number;
-ALTER TABLE servers DROP COLUMN changed;
 ALTER TABLE servers DROP COLUMN simulated;
 ALTER TABLE servers DROP COLUMN list_epoch;
 ALTER TABLE servers DROP COLUMN instances;

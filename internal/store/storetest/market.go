@@ -121,6 +121,17 @@ var markets = map[string]func(*db){
 		})
 		d.same("a server that was removed", d.changes(moved.Revision).Servers[0].Removed, true)
 		d.same("servers of a new reader", len(d.changes(0).Servers), 0)
+		d.same("MarketNotes", look(d, func(ctx context.Context, tx *store.Tx) (int64, error) { return tx.MarketNotes(ctx) }), moved.Revision-all.Revision+1)
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			n, err := tx.PruneMarket(ctx, 1)
+			d.same("PruneMarket", n, 2)
+			return err
+		})
+		newest := d.revision()
+		d.same("servers behind the newest", len(d.changes(newest).Servers), 0)
+		d.same("servers behind a revision that is remembered", len(d.changes(newest-1).Servers), 1)
+		d.same("servers behind one that is forgotten: all", len(d.changes(newest-2).Servers), 1)
+		d.same("servers behind none: all that ever were", len(d.changes(-1).Servers), 1)
 		d.refuses("a transaction that fails", fault.Invalid, func(ctx context.Context, tx *store.Tx) error {
 			return errors.Join(tx.GiveBack(ctx, server, capacity.Vector{VCPU: 1}), fault.New(fault.Invalid, "no"))
 		})
