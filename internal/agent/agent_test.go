@@ -293,23 +293,23 @@ func TestImagesInUseAreKept(t *testing.T) {
 		r.change(func(l *vm.List) { l.Orders = nil })
 		r.reaches("0xA", 1, vm.Quarantined)
 		time.Sleep(2 * time.Hour)
-		if r.disks.prunes < 2 || !r.disks.kept {
-			t.Errorf("after %d prunes the image of a disk counts as in use: %t", r.disks.prunes, r.disks.kept)
+		prunes, kept := r.disks.pruned()
+		if prunes < 2 || !kept {
+			t.Errorf("after %d prunes the image of a disk counts as in use: %t", prunes, kept)
 		}
-		prunes := r.disks.prunes
 		path := r.dir + "/agent/vms/0xA/base.json"
 		if err := os.WriteFile(path, []byte("?"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
-		if r.disks.prunes != prunes {
+		if now, _ := r.disks.pruned(); now != prunes {
 			t.Error("images were pruned though it is not known which are in use")
 		}
 		o.Goal, o.Generation = vm.Remove, 2
 		r.order(o)
 		r.reaches("0xA", 2, vm.Absent)
 		time.Sleep(2 * time.Hour)
-		if r.disks.kept {
+		if _, kept := r.disks.pruned(); kept {
 			t.Error("an image is kept that no disk lies on")
 		}
 	})

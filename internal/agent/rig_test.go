@@ -279,6 +279,14 @@ func (d *disks) Prune(_ time.Duration, inUse func(string) bool) (int64, error) {
 	return 0, nil
 }
 
+// pruned returns how often images were pruned, and whether the image was in use
+// the last time.
+func (d *disks) pruned() (times int, kept bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.prunes, d.kept
+}
+
 func (d *disks) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
