@@ -33,7 +33,12 @@ var deployVMs = operation{
 const exampleID = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 
 type deployRequest struct {
-	Constraints   constraints     `json:"constraints,omitzero"`
+	Constraints constraints `json:"constraints,omitzero"`
+	Order
+}
+
+// Order is what every deployment says, whatever it asks of the servers.
+type Order struct {
 	Instances     *integer        `json:"instances" nullable:"false" minimum:"1" doc:"How many VMs." example:"1"`
 	RequestID     string          `json:"requestId,omitempty" maxLength:"255" doc:"Makes the request safe to repeat."`
 	Configuration vmConfiguration `json:"vmConfiguration"`
@@ -74,26 +79,25 @@ type deployed struct {
 }
 
 func (a *api) deployVMs(c *call, in deployRequest) ([]deployed, error) {
-	instances, err := required("instances", in.Instances)
-	if err != nil {
-		return nil, err
-	}
 	want, err := in.Constraints.market()
 	if err != nil {
 		return nil, err
 	}
-	return a.deploy(c, in.Configuration, control.Deployment{
-		Constraints: want, Instances: int64(instances), RequestID: cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key")),
-	})
+	return a.deploy(c, in.Order, control.Deployment{Constraints: want})
 }
 
-// deploy deploys VMs of a configuration as d says.
-func (a *api) deploy(c *call, in vmConfiguration, d control.Deployment) ([]deployed, error) {
-	var err error
-	if d.Ports, err = portsOf(in.Ports); err != nil {
+// deploy deploys what is ordered as d says.
+func (a *api) deploy(c *call, in Order, d control.Deployment) ([]deployed, error) {
+	instances, err := required("instances", in.Instances)
+	if err != nil {
 		return nil, err
 	}
-	d.Name, d.Hostname, d.Image, d.SSHKeys = in.Name, in.Hostname, in.Image, in.SSHKeys
+	d.Instances, d.RequestID = int64(instances), cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key"))
+	wanted := in.Configuration
+	if d.Ports, err = portsOf(wanted.Ports); err != nil {
+		return nil, err
+	}
+	d.Name, d.Hostname, d.Image, d.SSHKeys = wanted.Name, wanted.Hostname, wanted.Image, wanted.SSHKeys
 	made, err := a.control.Deploy(c.Context(), c.who, d)
 	if err != nil {
 		return nil, err

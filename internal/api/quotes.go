@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"net/http"
 	"time"
 
@@ -82,25 +81,18 @@ var deployWith = operation{
 }
 
 type deployWithRequest struct {
-	Constraints wishes   `json:"constraints,omitzero"`
-	Instances   *integer `json:"instances" nullable:"false" minimum:"1" doc:"How many VMs." example:"1"`
-	RequestID   string   `json:"requestId,omitempty" maxLength:"255" doc:"Makes the request safe to repeat."`
-	QuoteID     string   `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
+	Constraints wishes `json:"constraints,omitzero"`
+	QuoteID     string `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
+	Order
 	Preferences
-	Configuration vmConfiguration `json:"vmConfiguration"`
 }
 
 func (a *api) deployWith(c *call, in deployWithRequest) ([]deployed, error) {
-	instances, err := required("instances", in.Instances)
-	if err != nil {
-		return nil, err
-	}
 	want, err := in.Constraints.market()
 	if err != nil {
 		return nil, err
 	}
-	return a.deploy(c, in.Configuration, control.Deployment{
-		Constraints: want, Instances: int64(instances), RequestID: cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key")),
-		Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID,
+	return a.deploy(c, in.Order, control.Deployment{
+		Constraints: want, Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID,
 	})
 }
