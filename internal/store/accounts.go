@@ -119,13 +119,6 @@ type Answer struct {
 	CreatedAt time.Time
 }
 
-// SaveAnswer keeps an answer unless one is kept under its key; kept says which.
-func (t *Tx) SaveAnswer(ctx context.Context, a Answer) (kept bool, err error) {
-	n, err := t.exec(ctx, `INSERT INTO answers (account_id, key, request, answer, created_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (account_id, key) DO NOTHING`, a.AccountID, a.Key, a.Request, a.Answer, micros(a.CreatedAt))
-	return n == 1, err
-}
-
 func (s *script) answers(list []Answer) {
 	lines := make([][]any, len(list))
 	for i, a := range list {
@@ -158,16 +151,6 @@ func (t *Tx) Answers(ctx context.Context, asked []Answer) ([]Answer, error) {
 		out[i] = Answer{AccountID: r.AccountID, Key: r.Key, Request: r.Request, Answer: r.Answer, CreatedAt: at(r.CreatedAt)}
 	}
 	return out, err
-}
-
-// Answer returns what is kept under a key, or a NotFound fault.
-func (t *Tx) Answer(ctx context.Context, accountID, key string) (Answer, error) {
-	r, err := row[struct {
-		Request   string
-		Answer    string
-		CreatedAt int64
-	}](ctx, t, "no such request", `SELECT request, answer, created_at FROM answers WHERE account_id = ? AND key = ?`, accountID, key)
-	return Answer{AccountID: accountID, Key: key, Request: r.Request, Answer: r.Answer, CreatedAt: at(r.CreatedAt)}, err
 }
 
 // Setting returns a setting of the whole marketplace, or a NotFound fault.

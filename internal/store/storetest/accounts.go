@@ -80,24 +80,25 @@ var accounts = map[string]func(*db){
 	},
 	"answers to requests": func(d *db) {
 		first := store.Answer{AccountID: anna, Key: "k", Request: "r", Answer: `[{"id":"it's ?"}]`, CreatedAt: now.UTC()}
-		keep := func(a store.Answer) (kept bool) {
-			d.write(func(ctx context.Context, tx *store.Tx) (err error) {
-				kept, err = tx.SaveAnswer(ctx, a)
-				return err
-			})
-			return kept
+		keep := func(a store.Answer) func(context.Context, *store.Tx) error {
+			return func(ctx context.Context, tx *store.Tx) error {
+				return tx.StoreOrders(ctx, store.Orders{Answers: []store.Answer{a}})
+			}
 		}
-		d.same("kept", keep(first), true)
+		kept := func(accountID, key string) []store.Answer {
+			return look(d, func(ctx context.Context, tx *store.Tx) ([]store.Answer, error) {
+				return tx.Answers(ctx, []store.Answer{{AccountID: accountID, Key: key}})
+			})
+		}
+		d.write(keep(first))
 		second := first
 		second.Request, second.Answer = "other", "other"
-		d.same("kept again", keep(second), false)
-		d.same("Answer", look(d, func(ctx context.Context, tx *store.Tx) (store.Answer, error) { return tx.Answer(ctx, anna, "k") }), first)
+		d.refuses("an answer under a key that is used", fault.Internal, keep(second))
+		d.same("Answers", kept(anna, "k"), []store.Answer{first})
 		second.AccountID = bert
-		d.same("kept for another account", keep(second), true)
-		d.refuses("an unknown key", fault.NotFound, func(ctx context.Context, tx *store.Tx) error {
-			_, err := tx.Answer(ctx, anna, "K")
-			return err
-		})
+		d.write(keep(second))
+		d.same("Answers for another account", kept(bert, "k"), []store.Answer{second})
+		d.same("Answers under an unknown key", kept(anna, "K"), []store.Answer{})
 	},
 	"text that is none": func(d *db) {
 		d.furnish()
