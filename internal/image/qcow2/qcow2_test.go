@@ -27,13 +27,21 @@ func disk() []byte {
 	return d
 }
 
-// qemuImg runs qemu-img in dir.
+// qemuImg runs qemu-img in dir. To choose how strong a LUKS key is made it takes
+// the processor time of its thread, and gives up where the kernel has counted
+// none yet: then it is asked anew.
 func qemuImg(tb testing.TB, dir string, args ...string) {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), "qemu-img", args...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("qemu-img %s: %v: %s", strings.Join(args, " "), err, out)
+	for tries := 1; ; tries++ {
+		cmd := exec.CommandContext(tb.Context(), "qemu-img", args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return
+		}
+		if tries == 50 || !bytes.Contains(out, []byte("Unable to get accurate CPU usage")) {
+			tb.Fatalf("qemu-img %s: %v: %s", strings.Join(args, " "), err, out)
+		}
 	}
 }
 
