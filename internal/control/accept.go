@@ -16,19 +16,40 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// accept notes all that an accepted order writes.
-func (b *batch) accept(ctx context.Context, o *order, placed []market.Placement) error {
-	if err := b.visit(ctx, placed); err != nil {
-		return err
+// name gives an accepted order the ids of its VMs, and keeps its answer if it may
+// be repeated, in the same group too.
+func (b *batch) name(o *order) error {
+	o.made = make([]Deployed, o.wish.Instances)
+	for i := range o.made {
+		vmID, err := id.NewVM(b.now, b.Rand)
+		if err != nil {
+			return err
+		}
+		o.made[i] = Deployed{ID: vmID, Name: o.wish.Name}
 	}
-	draft := b.draft(o)
+	if o.wish.RequestID == "" {
+		return nil
+	}
+	answer, err := json.Marshal(o.made)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	kept := store.Answer{AccountID: o.who.AccountID, Key: o.wish.RequestID, Request: o.digest, Answer: string(answer), CreatedAt: b.now}
+	b.orders.Answers = append(b.orders.Answers, kept)
+	b.answers[answerKey{kept.AccountID, kept.Key}] = kept
+	return nil
+}
+
+// accept notes all that an accepted order writes.
+func (b *batch) accept(a acceptance) error {
+	draft := b.draft(a.order)
 	seen := map[string]bool{}
-	o.made = make([]Deployed, 0, len(placed))
-	for _, p := range placed {
+	for i, p := range a.placed {
 		v, err := b.placed(draft, p)
 		if err != nil {
 			return err
 		}
+		v.ID = a.made[i].ID
 		hold, err := ledger.Reservation(v.CreatedAt, v.AccountID, v.ID, v.Price)
 		if err != nil {
 			return err
@@ -39,14 +60,13 @@ func (b *batch) accept(ctx context.Context, o *order, placed []market.Placement)
 		b.orders.VMs = append(b.orders.VMs, v)
 		b.orders.Events = append(b.orders.Events, store.EventOf{VM: v.ID, Event: vm.Event{At: v.CreatedAt, Key: "accepted", Text: fmt.Sprintf(
 			"accepted at %s USDC per epoch and placed in %s; a deposit of %s USDC is reserved", v.Price, p.Offer.Datacenter.Slug(), hold.Amount)}})
-		o.made = append(o.made, Deployed{ID: v.ID, Name: v.Name})
-		b.note(p, v, o.wish.QuoteID == "")
+		b.note(p, v, a.wish.QuoteID == "")
 		if !seen[v.ServerID] {
 			seen[v.ServerID] = true
-			o.servers = append(o.servers, v.ServerID)
+			a.servers = append(a.servers, v.ServerID)
 		}
 	}
-	return b.remember(o)
+	return nil
 }
 
 // visit makes sure that the sites of the places are known.
@@ -92,11 +112,8 @@ func (b *batch) placed(draft vm.VM, p market.Placement) (v vm.VM, err error) {
 	if !begun {
 		last = where.Last
 	}
-	if v.Address, err = market.NextAddress(where.Pool, last, func(netip.Addr) bool { return false }); err != nil {
-		return v, err
-	}
+	v.Address, err = market.NextAddress(where.Pool, last, func(netip.Addr) bool { return false })
 	b.cursors[p.Server] = v.Address
-	v.ID, err = id.NewVM(b.now, b.Rand)
 	return v, err
 }
 
@@ -112,22 +129,6 @@ func (b *batch) note(p market.Placement, v vm.VM, take bool) {
 		amount = capacity.Vector{} // its quote has
 	}
 	taking.Amount, taking.Address = taking.Amount.Add(amount), v.Address
-}
-
-// remember keeps the answer to a request that may be repeated, in the same
-// group too.
-func (b *batch) remember(o *order) error {
-	if o.wish.RequestID == "" {
-		return nil
-	}
-	answer, err := json.Marshal(o.made)
-	if err != nil {
-		return fmt.Errorf("encode answer: %w", err)
-	}
-	kept := store.Answer{AccountID: o.who.AccountID, Key: o.wish.RequestID, Request: o.digest, Answer: string(answer), CreatedAt: b.now}
-	b.orders.Answers = append(b.orders.Answers, kept)
-	b.answers[answerKey{kept.AccountID, kept.Key}] = kept
-	return nil
 }
 
 // settleAddresses looks at what addresses are taken, and gives each VM one that

@@ -27,42 +27,51 @@ type batch struct {
 	taken    []market.Placement         // out of the index, to be given back should the transaction fail
 	revision int64
 
-	careful bool // look at what addresses are taken before choosing
-	orders  store.Orders
-	takings map[uint32]*store.Taking
-	cursors map[uint32]netip.Addr // the address given out last
+	careful  bool // look at what addresses are taken before choosing
+	accepted []acceptance
+	orders   store.Orders
+	takings  map[uint32]*store.Taking
+	cursors  map[uint32]netip.Addr // the address given out last
+}
+
+// acceptance is an order that was accepted, and the places of its VMs.
+type acceptance struct {
+	*order
+	placed []market.Placement
 }
 
 type answerKey struct{ account, request string }
 
-// read reads what the orders of a group need.
-func (b *batch) read(ctx context.Context, group []*order) error {
+// read takes what accounts hold, and reads what else the orders of a group need.
+func (b *batch) read(ctx context.Context, group []*order, held map[ledger.Account]money.Amount) error {
 	b.takings, b.cursors = map[uint32]*store.Taking{}, map[uint32]netip.Addr{}
-	accounts, asked := map[ledger.Account]bool{}, []store.Answer{}
+	b.free, b.answers = map[string]money.Amount{}, map[answerKey]store.Answer{}
+	var asked []store.Answer
 	for _, o := range group {
-		accounts[ledger.Customer(o.who.AccountID)] = true
+		b.free[o.who.AccountID] = held[ledger.Customer(o.who.AccountID)]
 		if o.wish.RequestID != "" {
 			asked = append(asked, store.Answer{AccountID: o.who.AccountID, Key: o.wish.RequestID})
 		}
 	}
-	balances, err := b.tx.Balances(ctx, slices.Sorted(maps.Keys(accounts)))
-	if err != nil {
-		return err
-	}
-	b.free = map[string]money.Amount{}
-	for _, o := range group {
-		b.free[o.who.AccountID] = balances[ledger.Customer(o.who.AccountID)]
-	}
 	kept, err := b.tx.Answers(ctx, asked)
-	b.answers = map[answerKey]store.Answer{}
 	for _, a := range kept {
 		b.answers[answerKey{a.AccountID, a.Key}] = a
 	}
 	return err
 }
 
-// admit places one order. Its refusal is the order's err; an error returned is
-// that of the whole group.
+// payers returns the accounts that the orders of a group are paid from.
+func payers(group []*order) []ledger.Account {
+	accounts := make([]ledger.Account, len(group))
+	for i, o := range group {
+		accounts[i] = ledger.Customer(o.who.AccountID)
+	}
+	slices.Sort(accounts)
+	return slices.Compact(accounts)
+}
+
+// admit chooses places for an order and takes its deposit, in memory. Its
+// refusal is the order's err; an error returned is that of the whole group.
 func (b *batch) admit(ctx context.Context, o *order) error {
 	if o.wish.RequestID != "" {
 		if kept, seen := b.answers[answerKey{o.who.AccountID, o.wish.RequestID}]; seen {
@@ -88,7 +97,8 @@ func (b *batch) admit(ctx context.Context, o *order) error {
 	} else if _, err := b.tx.EndQuote(ctx, o.wish.QuoteID, b.now); err != nil {
 		return err
 	}
-	return b.accept(ctx, o, placed)
+	b.accepted = append(b.accepted, acceptance{o, placed})
+	return b.name(o)
 }
 
 // repeat answers a request that was answered before.
@@ -119,9 +129,11 @@ func (b *batch) choose(ctx context.Context, accountID string, d Deployment) ([]m
 		for number := range there {
 			r.Avoid[number] = true
 		}
-		for i := range b.orders.VMs { // of the same group of orders, not stored yet
-			if v := &b.orders.VMs[i]; v.AccountID == accountID && v.AffinityGroup == d.AffinityGroup {
-				r.Avoid[b.numberOf(v.ServerID)] = true
+		for _, a := range b.accepted { // in the same group of orders, not stored yet
+			if a.who.AccountID == accountID && a.wish.AffinityGroup == d.AffinityGroup {
+				for _, p := range a.placed {
+					r.Avoid[p.Server] = true
+				}
 			}
 		}
 	}
@@ -135,15 +147,6 @@ func (b *batch) choose(ctx context.Context, accountID string, d Deployment) ([]m
 		load[p.Server]++
 	}
 	return placed, err
-}
-
-func (b *batch) numberOf(serverID string) uint32 {
-	for number, taking := range b.takings {
-		if taking.Server == serverID {
-			return number
-		}
-	}
-	return 0
 }
 
 // afford takes the deposit out of the balance, or says in full what is missing.
@@ -161,10 +164,22 @@ func (b *batch) afford(o *order, placed []market.Placement) error {
 	return nil
 }
 
-// write stores all that was noted.
+// write stores what was accepted.
 func (b *batch) write(ctx context.Context) error {
-	if len(b.orders.VMs) == 0 {
+	if len(b.accepted) == 0 {
 		return nil
+	}
+	var placed []market.Placement
+	for _, a := range b.accepted {
+		placed = append(placed, a.placed...)
+	}
+	if err := b.visit(ctx, placed); err != nil {
+		return err
+	}
+	for _, a := range b.accepted {
+		if err := b.accept(a); err != nil {
+			return err
+		}
 	}
 	if err := b.settleAddresses(ctx); err != nil {
 		return err
@@ -173,10 +188,8 @@ func (b *batch) write(ctx context.Context) error {
 	for _, number := range slices.Sorted(maps.Keys(b.takings)) {
 		takings = append(takings, *b.takings[number])
 	}
-	if err := b.tx.TakeAll(ctx, takings); err != nil {
-		return err
-	}
-	if err := b.tx.StoreOrders(ctx, b.orders); err != nil {
+	b.tx.Take(takings)
+	if err := b.tx.StoreOrders(b.orders); err != nil {
 		return err
 	}
 	for number, taking := range b.takings {

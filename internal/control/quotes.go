@@ -114,7 +114,8 @@ func (b *batch) hold(ctx context.Context, accountID string, q Quote, placed []ma
 	for i := range takings {
 		takings[i].Amount = amounts[takings[i].Server]
 	}
-	if err := firstError(b.tx.TakeAll(ctx, takings), b.tx.InsertQuote(ctx, kept)); err != nil {
+	b.tx.Take(takings)
+	if err := b.tx.InsertQuote(ctx, kept); err != nil {
 		return err
 	}
 	b.revision = b.tx.Revised()

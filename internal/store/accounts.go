@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
@@ -137,15 +138,14 @@ func (t *Tx) Answers(ctx context.Context, asked []Answer) ([]Answer, error) {
 	for i, a := range asked {
 		lines[i] = []any{a.AccountID, a.Key}
 	}
-	text, args := values(lines)
 	list, err := rows[struct {
 		AccountID string
 		Key       string
 		Request   string
 		Answer    string
 		CreatedAt int64
-	}](ctx, t, `SELECT a.account_id, a.key, a.request, a.answer, a.created_at FROM answers a JOIN (VALUES `+text+`) AS t
-		ON a.account_id = t.column1 AND a.key = t.column2 ORDER BY a.account_id, a.key`, args...)
+	}](ctx, t, `SELECT a.account_id, a.key, a.request, a.answer, a.created_at FROM answers a JOIN (VALUES `+values(len(lines), 2)+`) AS t
+		ON a.account_id = t.column1 AND a.key = t.column2 ORDER BY a.account_id, a.key`, slices.Concat(lines...)...)
 	out := make([]Answer, len(list))
 	for i, r := range list {
 		out[i] = Answer{AccountID: r.AccountID, Key: r.Key, Request: r.Request, Answer: r.Answer, CreatedAt: at(r.CreatedAt)}

@@ -3,20 +3,16 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"strings"
 	"testing/fstest"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/dialect/pgdialect"
-	"github.com/uptrace/bun/dialect/sqlitedialect"
 	"github.com/uptrace/bun/schema"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 // engine is all that differs between the two databases.
@@ -25,31 +21,10 @@ type engine struct {
 	goose    goose.Dialect
 	dialect  func() schema.Dialect
 	identity string // a growing integer key, in the words of the engine
-	lock     string // behind a query of the marketplace's revision: makes a writing transaction wait for those before it
+	writing  func(s *Store, c *sql.Conn) writing
 	dsn      func(url string, write bool) string
 	readers  int
 	writers  int
-}
-
-var sqlite = engine{
-	driver:   "sqlite",
-	goose:    goose.DialectSQLite3,
-	dialect:  func() schema.Dialect { return sqlitedialect.New() },
-	identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
-	dsn:      sqliteDSN,
-	readers:  8,
-	writers:  1, // SQLite has one writer; waiting for it in a queue is fairer than being refused
-}
-
-var postgres = engine{
-	driver:   "pgx",
-	goose:    goose.DialectPostgres,
-	dialect:  func() schema.Dialect { return pgdialect.New() },
-	identity: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-	lock:     " FOR UPDATE", // readers go on; the row stands for all, on every replica
-	dsn:      func(url string, _ bool) string { return url },
-	readers:  8,
-	writers:  16,
 }
 
 func engineFor(url string) engine {
@@ -57,20 +32,6 @@ func engineFor(url string) engine {
 		return postgres
 	}
 	return sqlite
-}
-
-// sqliteDSN asks for a write-ahead log that is synced at every commit, since a
-// commit may be a payment, and written back into the file every 8,000 pages of
-// 4 KiB; and for writers that take their lock at once rather than when it is too
-// late to wait.
-func sqliteDSN(path string, write bool) string {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(8000)"}}
-	if write {
-		q.Set("_txlock", "immediate")
-	} else {
-		q.Add("_pragma", "query_only(1)")
-	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
 func (e engine) open(url string, write bool) (*bun.DB, error) {
@@ -132,3 +93,20 @@ func (e engine) migrations() (fs.FS, error) {
 	}
 	return out, nil
 }
+
+// writing is a transaction that writes, on a connection of its own. It begins
+// when those before it have ended.
+type writing interface {
+	// begin returns the revision of the marketplace that it begins at, and what
+	// accounts hold then; one that never held anything is left out.
+	begin(ctx context.Context, accounts []string) (revision int64, held map[string]int64, err error)
+	// run runs a script.
+	run(ctx context.Context, s *script) error
+	// commit runs a script and makes all durable.
+	commit(ctx context.Context, s *script) error
+	// rollback undoes all. A connection that can't is given up.
+	rollback(ctx context.Context)
+}
+
+// giveUp closes a connection whose state is not known.
+func giveUp(c *sql.Conn) { _ = c.Raw(func(any) error { return driver.ErrBadConn }) }

@@ -16,17 +16,12 @@ func (t *Tx) MarketRevision(ctx context.Context) (int64, error) {
 	if t.base != 0 {
 		return max(t.base, t.revision), nil
 	}
-	return t.marketRevision(ctx, "")
-}
-
-// marketRevision reads the revision, with what locks it behind the query.
-func (t *Tx) marketRevision(ctx context.Context, lock string) (int64, error) {
-	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `SELECT revision FROM market WHERE id = 1`+lock)
+	r, err := row[struct{ Revision int64 }](ctx, t, "no marketplace", `SELECT revision FROM market WHERE id = 1`)
 	return r.Revision, err
 }
 
-// revise returns the revision that this transaction makes. It is written with
-// the next script, or at the end.
+// revise returns the revision that this transaction makes. It is written at the
+// end.
 func (t *Tx) revise() int64 {
 	t.revision = t.base + 1
 	return t.revision
@@ -41,12 +36,13 @@ func (t *Tx) sold(serverID string) {
 	t.changed[serverID] = true
 }
 
-// noteRevision adds the writing of what was noted and is not written yet.
-func (t *Tx) noteRevision(s *script) {
-	if t.revision != 0 && !t.noted {
-		s.add(`UPDATE market SET revision = ? WHERE id = 1`, t.revision)
-		t.noted = true
+// noteRevision writes what was noted.
+func (t *Tx) noteRevision() {
+	if t.revision == 0 {
+		return
 	}
+	s := &t.pending
+	s.add(`UPDATE market SET revision = ? WHERE id = 1`, t.revision)
 	lines := make([][]any, 0, len(t.changed))
 	for _, serverID := range slices.Sorted(maps.Keys(t.changed)) {
 		lines = append(lines, []any{serverID, t.revision})
@@ -55,7 +51,6 @@ func (t *Tx) noteRevision(s *script) {
 		return `INSERT INTO market_changes (revision, server) SELECT t.column2, s.number FROM (VALUES ` + list + `) AS t
 			JOIN servers s ON s.id = t.column1 WHERE true ON CONFLICT DO NOTHING`
 	})
-	clear(t.changed)
 }
 
 // PruneMarket forgets which servers the revisions changed that are older than so
@@ -111,6 +106,9 @@ func (t *Tx) marketServers(ctx context.Context, since int64) ([]market.Server, e
 		query += ` WHERE state <> 'removed'`
 	case since >= pruned.Pruned:
 		query += ` WHERE number IN (SELECT server FROM market_changes WHERE revision > ?)`
+	}
+	if err := t.flush(ctx); err != nil {
+		return nil, err
 	}
 	list, err := t.db.QueryContext(ctx, query, since)
 	if err != nil {

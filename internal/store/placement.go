@@ -1,11 +1,9 @@
 package store
 
 import (
-	"context"
 	"net/netip"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
-	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -19,13 +17,9 @@ type Taking struct {
 	Ordered bool       // its list changes
 }
 
-// TakeAll takes amounts out of the capacity of servers, each named once.
-// Returns a Conflict fault, and the transaction has to end, when one of them no
-// longer fits.
-func (t *Tx) TakeAll(ctx context.Context, takings []Taking) error {
-	if len(takings) == 0 {
-		return nil
-	}
+// Take takes amounts out of the capacity of servers, each named once. The
+// transaction ends with a Conflict fault when one of them no longer fits.
+func (t *Tx) Take(takings []Taking) {
 	lines := make([][]any, len(takings))
 	for i, k := range takings {
 		last, ordered, v := "", 0, k.Amount
@@ -38,29 +32,15 @@ func (t *Tx) TakeAll(ctx context.Context, takings []Taking) error {
 		lines[i] = []any{k.Server, v.VCPU, v.RAMGiB, v.StorageGiB, v.Addresses, last, ordered}
 		t.sold(k.Server)
 	}
-	s := t.script()
-	s.lines(lines, func(list string) string {
+	s := &script{}
+	s.claim(lines, "a server no longer has room for what was placed there", func(list string) string {
 		return `UPDATE servers SET used_vcpu = used_vcpu + t.column2, used_ram = used_ram + t.column3,
 			used_storage = used_storage + t.column4, used_addresses = used_addresses + t.column5,
 			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7
 			FROM (VALUES ` + list + `) AS t WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
 			AND used_storage + t.column4 <= storage AND used_addresses + t.column5 <= addresses`
 	})
-	taken, err := t.count(ctx, s)
-	if err == nil && taken != int64(len(takings)) {
-		return fault.New(fault.Conflict, "a server no longer has room for what was placed there")
-	}
-	return err
-}
-
-// Take takes v out of a server's capacity; false, and nothing is taken, when it
-// no longer fits.
-func (t *Tx) Take(ctx context.Context, serverID string, v capacity.Vector) (bool, error) {
-	err := t.TakeAll(ctx, []Taking{{Server: serverID, Amount: v}})
-	if fault.Is(err, fault.Conflict) {
-		return false, nil
-	}
-	return err == nil, err
+	t.later(s)
 }
 
 // Orders is what accepted orders write, all of it new.
@@ -77,11 +57,11 @@ type EventOf struct {
 	vm.Event
 }
 
-// StoreOrders writes orders in one piece. The database refuses an address that
+// StoreOrders writes orders. The database refuses an address that
 // is taken, a key that is used, and an account that falls below zero: the caller
 // has made sure of all three, or the transaction ends with an error.
-func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
-	s := t.script()
+func (t *Tx) StoreOrders(o Orders) error {
+	s := &script{}
 	if err := s.vms(o.VMs); err != nil {
 		return err
 	}
@@ -94,8 +74,8 @@ func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
 	}
 	s.insert(`INSERT INTO vm_events (vm_id, key, at, text)`, events)
 	s.answers(o.Answers)
-	t.noteRevision(s)
-	return t.run(ctx, s)
+	t.later(s)
+	return nil
 }
 
 // post adds entries, and the sums that they move.

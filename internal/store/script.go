@@ -2,60 +2,50 @@ package store
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
 )
 
-// How many lines one statement carries at most: of any number, and where it is
-// compiled in a few sizes.
-const (
-	chunk         = 250
-	compiledChunk = 64
-)
+// chunk is how many lines one statement carries at most.
+const chunk = 250
 
 // script is statements that go to the database one behind the other. How they go
-// is what costs: PostgreSQL gets them in one piece, since a round trip takes as
-// long as a small statement; SQLite, which has no way to go, gets each one as it
-// was compiled before.
+// is the engine's to say.
 type script struct {
-	sizes      bool // statements come in few sizes, to be compiled
 	statements []statement
+	short      string // what is said when a claim changes fewer rows than it has lines
 }
 
-func (t *Tx) script() *script { return &script{sizes: t.compiled != nil} }
-
+// statement is one that is run for lines of values: for each one of its own, or
+// for many at once, with a text to match.
 type statement struct {
-	text string
-	args []any
+	text  func(lines int) string
+	lines [][]any
+	claim bool // every line has to change one row
 }
 
 // add adds a statement.
 func (s *script) add(text string, args ...any) {
-	s.statements = append(s.statements, statement{text, args})
+	s.statements = append(s.statements, statement{func(int) string { return text }, [][]any{args}, false})
 }
 
-// lines adds statements over lines, each of the same number of values: list is
+// lines adds a statement over lines, each of the same number of values: list is
 // what stands behind VALUES. Its columns are column1, column2, … on both engines.
 func (s *script) lines(lines [][]any, text func(list string) string) {
-	for len(lines) > 0 {
-		n := s.size(len(lines))
-		list, args := values(lines[:n])
-		lines = lines[n:]
-		s.add(text(list), args...)
+	if len(lines) == 0 {
+		return
 	}
+	s.statements = append(s.statements, statement{func(n int) string { return text(values(n, len(lines[0]))) }, lines, false})
 }
 
-// size returns how many of n lines the next statement carries: a power of two
-// where it is to be compiled, so that few texts are.
-func (s *script) size(n int) int {
-	if !s.sizes {
-		return min(n, chunk)
+// claim is lines for an UPDATE of which every line has to change one row: the
+// transaction ends with a Conflict fault that says short otherwise.
+func (s *script) claim(lines [][]any, short string, text func(list string) string) {
+	if len(lines) > 0 {
+		s.lines(lines, text)
+		s.statements[len(s.statements)-1].claim = true
+		s.short = short
 	}
-	size := compiledChunk
-	for size > n {
-		size /= 2
-	}
-	return size
 }
 
 // insert adds the insertion of lines; into is all before VALUES.
@@ -63,68 +53,44 @@ func (s *script) insert(into string, lines [][]any) {
 	s.lines(lines, func(list string) string { return into + ` VALUES ` + list })
 }
 
-// run runs a script.
-func (t *Tx) run(ctx context.Context, s *script) error {
-	if t.compiled != nil {
-		_, err := t.count(ctx, s)
-		return err
-	}
-	var text strings.Builder
-	var args []any
+// each calls fn for each text of a script and its arguments, when statements
+// carry so many lines at most. A claim has to change as many rows as it carries.
+func (s *script) each(most int, fn func(text string, args []any, claim int) error) error {
 	for _, one := range s.statements {
-		text.WriteString(one.text)
-		text.WriteString(";\n")
-		args = append(args, one.args...)
+		for lines := range slices.Chunk(one.lines, most) {
+			claim := 0
+			if one.claim {
+				claim = len(lines)
+			}
+			if err := fn(one.text(len(lines)), slices.Concat(lines...), claim); err != nil {
+				return err
+			}
+		}
 	}
-	if text.Len() == 0 {
+	return nil
+}
+
+// later has a script run before anything else is read or written, at the end of
+// the transaction at the latest: a round trip is spared where that comes next.
+func (t *Tx) later(s *script) {
+	t.pending.statements = append(t.pending.statements, s.statements...)
+	if s.short != "" {
+		t.pending.short = s.short
+	}
+}
+
+// flush runs what was to run later.
+func (t *Tx) flush(ctx context.Context) error {
+	due := t.pending
+	t.pending = script{}
+	if len(due.statements) == 0 {
 		return nil
 	}
-	_, err := t.exec(ctx, text.String(), args...)
-	return err
+	return t.writing.run(ctx, &due)
 }
 
-// count runs a script statement by statement, and returns how many rows they
-// changed.
-func (t *Tx) count(ctx context.Context, s *script) (changed int64, err error) {
-	for _, one := range s.statements {
-		n, err := t.execOne(ctx, one)
-		if err != nil {
-			return changed, err
-		}
-		changed += n
-	}
-	return changed, nil
-}
-
-// execOne runs a statement as it was compiled before, if it was.
-func (t *Tx) execOne(ctx context.Context, one statement) (int64, error) {
-	ready := t.compiled.get(one.text)
-	if ready == nil {
-		return t.exec(ctx, one.text, one.args...)
-	}
-	if err := checkText(one.args); err != nil {
-		return 0, err
-	}
-	within := t.sql.StmtContext(ctx, ready)
-	defer within.Close() //nolint:errcheck // what was compiled stays
-	res, err := within.ExecContext(ctx, one.args...)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", opening(one.text), err)
-	}
-	return res.RowsAffected()
-}
-
-// values returns lines as the text behind VALUES, with their arguments.
-func values(lines [][]any) (string, []any) {
-	var text strings.Builder
-	args := make([]any, 0, len(lines)*len(lines[0]))
-	one := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(lines[0])), ", ") + ")"
-	for i, line := range lines {
-		if i > 0 {
-			text.WriteString(", ")
-		}
-		text.WriteString(one)
-		args = append(args, line...)
-	}
-	return text.String(), args
+// values returns what stands behind VALUES for so many lines of so many values.
+func values(lines, width int) string {
+	one := "(" + strings.TrimSuffix(strings.Repeat("?, ", width), ", ") + ")"
+	return one + strings.Repeat(", "+one, lines-1)
 }

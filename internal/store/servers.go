@@ -61,10 +61,11 @@ func (t *Tx) InsertServers(ctx context.Context, list []Server) error {
 			s.Simulated, micros(s.SeenAt), micros(s.CreatedAt),
 		})
 	}
-	s := t.script()
+	s := &script{}
 	s.insert(`INSERT INTO servers (id, number, name, offer_id, agent_key, vcpu, ram, storage, addresses,
 		used_vcpu, used_ram, used_storage, used_addresses, inventory, hardware, vcpu_per_thread, measured, simulated, seen_at, created_at)`, lines)
-	return t.run(ctx, s)
+	t.later(s)
+	return nil
 }
 
 func inventoryTexts(inv capacity.Inventory) (inventory, hardware, measured string, err error) {

@@ -18,6 +18,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/money"
 )
 
 // Store is an open database.
@@ -26,7 +28,7 @@ type Store struct {
 	writer *bun.DB
 	reader *bun.DB
 
-	compiled *compiled
+	compiled compiled // statements of SQLite's one writer
 }
 
 // Open opens the database at url, creating and migrating it as needed:
@@ -44,11 +46,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database for reading: %w", err), writer.Close())
 	}
-	s := &Store{engine: e, writer: writer, reader: reader}
-	if e.driver == sqlite.driver {
-		s.compiled = &compiled{kept: map[string]*sql.Stmt{}}
-	}
-	return s, nil
+	return &Store{engine: e, writer: writer, reader: reader}, nil
 }
 
 // Close closes the database.
@@ -63,35 +61,57 @@ func (s *Store) Ping(ctx context.Context) error {
 // Tx is one transaction.
 type Tx struct {
 	db       bun.IDB
-	sql      *sql.Tx
-	compiled *compiled       // nil where statements are compiled by the driver
+	writing  writing         // nil if it only reads
 	base     int64           // revision of the marketplace that it began at; 0 if it only reads
 	revision int64           // of the marketplace that it makes, 0 while it changes nothing there
-	noted    bool            // revision is written
-	changed  map[string]bool // servers that sell otherwise, by id, not written yet
+	changed  map[string]bool // servers that sell otherwise, by id; written at the end
+	pending  script
 }
 
 // Write runs fn in one transaction that is committed when fn returns nil. There
 // is one at a time on both engines, over all replicas: what fn reads stays so
 // until it is done, and no two of them can be in each other's way.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
-	err := s.writer.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		t := &Tx{db: tx, sql: tx.Tx, compiled: s.compiled}
-		var err error
-		if t.base, err = t.marketRevision(ctx, s.engine.lock); err != nil {
-			return err
-		}
-		if err := fn(t); err != nil {
-			return err
-		}
-		due := t.script()
-		t.noteRevision(due)
-		return t.run(ctx, due)
-	})
-	if err == nil {
-		_ = s.compiled.compile(ctx, s.writer.DB) // what is not compiled now is run as it is
+	return s.WriteKnowing(ctx, nil, func(tx *Tx, _ map[ledger.Account]money.Amount) error { return fn(tx) })
+}
+
+// WriteKnowing is Write for what has to know what accounts hold, in one piece
+// with the beginning. Those that never held anything are left out.
+func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn func(tx *Tx, held map[ledger.Account]money.Amount) error) error {
+	names := convert(accounts, func(a ledger.Account) string { return string(a) })
+	if err := checkText(convert(names, func(name string) any { return name })); err != nil {
+		return err
 	}
-	return err
+	conn, err := s.writer.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("reach the database: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // it goes back to the others
+	t := &Tx{db: conn, writing: s.engine.writing(s, conn.Conn)}
+	done := false
+	defer func() {
+		if !done { // an error, or a panic
+			t.writing.rollback(context.WithoutCancel(ctx))
+		}
+	}()
+	base, amounts, err := t.writing.begin(ctx, names)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	t.base = base
+	held := make(map[ledger.Account]money.Amount, len(amounts))
+	for name, amount := range amounts {
+		held[ledger.Account(name)] = money.Amount(amount)
+	}
+	if err := fn(t, held); err != nil {
+		return err
+	}
+	t.noteRevision()
+	if err := t.writing.commit(ctx, &t.pending); err != nil {
+		return err
+	}
+	done = true
+	return nil
 }
 
 // Read runs fn against one unchanging view of the database.
@@ -117,6 +137,9 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	if err := checkText(args); err != nil {
 		return 0, err
 	}
+	if err := t.flush(ctx); err != nil {
+		return 0, err
+	}
 	res, err := t.db.NewRaw(query, args...).Exec(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", opening(query), err)
@@ -130,6 +153,9 @@ func rows[T any](ctx context.Context, t *Tx, query string, args ...any) ([]T, er
 	if err := checkText(args); err != nil {
 		return nil, err
 	}
+	if err := t.flush(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.db.NewRaw(query, args...).Scan(ctx, &list); err != nil {
 		return nil, fmt.Errorf("%s: %w", opening(query), err)
 	}
@@ -141,6 +167,9 @@ func rows[T any](ctx context.Context, t *Tx, query string, args ...any) ([]T, er
 func row[T any](ctx context.Context, t *Tx, missing, query string, args ...any) (T, error) {
 	var one T
 	if err := checkText(args); err != nil {
+		return one, err
+	}
+	if err := t.flush(ctx); err != nil {
 		return one, err
 	}
 	err := t.db.NewRaw(query, args...).Scan(ctx, &one)

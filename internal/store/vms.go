@@ -65,12 +65,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.affinity_group`
 
 // InsertVM adds a VM.
-func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error { return t.InsertVMs(ctx, []vm.VM{v}) }
-
-// InsertVMs adds VMs.
-func (t *Tx) InsertVMs(ctx context.Context, list []vm.VM) error {
-	return t.StoreOrders(ctx, Orders{VMs: list})
-}
+func (t *Tx) InsertVM(v vm.VM) error { return t.StoreOrders(Orders{VMs: []vm.VM{v}}) }
 
 func (s *script) vms(list []vm.VM) error {
 	lines := make([][]any, len(list))

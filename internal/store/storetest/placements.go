@@ -21,19 +21,22 @@ var placements = map[string]func(*db){
 		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.InsertServer(ctx, second) })
 		one := capacity.Vector{VCPU: 2, RAMGiB: 4, StorageGiB: 25, Addresses: 1}
 		last := netip.MustParseAddr("192.0.2.3")
-		d.write(func(ctx context.Context, tx *store.Tx) error {
-			return tx.TakeAll(ctx, []store.Taking{{Server: server, Amount: one, Address: last, Ordered: true}, {Server: "srv_2", Amount: one.Add(one)}})
+		d.write(func(_ context.Context, tx *store.Tx) error {
+			tx.Take([]store.Taking{{Server: server, Amount: one, Address: last, Ordered: true}, {Server: "srv_2", Amount: one.Add(one)}})
+			return nil
 		})
 		want := full
 		want.Used, want.LastAddress, want.Revision = one, last, 2
 		d.same("the first", d.server(), want)
 		second.Number, second.Used = 2, one.Add(one)
 		d.same("the second", look(d, func(ctx context.Context, tx *store.Tx) (store.Server, error) { return tx.Server(ctx, "srv_2") }), second)
-		d.refuses("more than one of them has", fault.Conflict, func(ctx context.Context, tx *store.Tx) error {
-			return tx.TakeAll(ctx, []store.Taking{{Server: server, Amount: one}, {Server: "srv_2", Amount: inventory.Total}})
+		d.refuses("more than one of them has", fault.Conflict, func(_ context.Context, tx *store.Tx) error {
+			tx.Take([]store.Taking{{Server: server, Amount: one}, {Server: "srv_2", Amount: inventory.Total}})
+			return nil
 		})
-		d.refuses("an unknown server", fault.Conflict, func(ctx context.Context, tx *store.Tx) error {
-			return tx.TakeAll(ctx, []store.Taking{{Server: "srv_no", Amount: one}})
+		d.refuses("an unknown server", fault.Conflict, func(_ context.Context, tx *store.Tx) error {
+			tx.Take([]store.Taking{{Server: "srv_no", Amount: one}})
+			return nil
 		})
 		d.same("the first after the refusals", d.server(), want)
 	},
@@ -56,7 +59,7 @@ var placements = map[string]func(*db){
 			answers = append(answers, store.Answer{AccountID: anna, Key: v.ID, Request: "r", Answer: "a", CreatedAt: now.UTC()})
 		}
 		all := store.Orders{VMs: list, Entries: entries, Events: events, Answers: answers}
-		write := func(ctx context.Context, tx *store.Tx) error { return tx.StoreOrders(ctx, all) }
+		write := func(_ context.Context, tx *store.Tx) error { return tx.StoreOrders(all) }
 		d.refuses("holds of an empty account", fault.Internal, write)
 		d.write(func(ctx context.Context, tx *store.Tx) error {
 			_, err := tx.Post(ctx, ledger.Credit(now, anna, 6*n+1, "test", "1"))
@@ -66,7 +69,7 @@ var placements = map[string]func(*db){
 		d.refuses("the same again", fault.Internal, write)
 		taken := list[n-1]
 		taken.ID = machine(n + 1).ID
-		d.refuses("an address that is taken", fault.Internal, func(ctx context.Context, tx *store.Tx) error { return tx.InsertVM(ctx, taken) })
+		d.refuses("an address that is taken", fault.Internal, func(_ context.Context, tx *store.Tx) error { return tx.InsertVM(taken) })
 		balances := look(d, func(ctx context.Context, tx *store.Tx) (map[ledger.Account]money.Amount, error) {
 			return tx.Balances(ctx, []ledger.Account{ledger.Customer(anna), ledger.Reserve(list[n-1].ID), ledger.Customer(bert)})
 		})

@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/pressly/goose/v3"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"github.com/uptrace/bun/schema"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+var sqlite = engine{
+	driver:   "sqlite",
+	goose:    goose.DialectSQLite3,
+	dialect:  func() schema.Dialect { return sqlitedialect.New() },
+	identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
+	dsn:      sqliteDSN,
+	readers:  8,
+	writing:  func(s *Store, c *sql.Conn) writing { return &sqliteWriting{c, &s.compiled} },
+	writers:  1, // SQLite has one writer; waiting for it in a queue is fairer than being refused
+}
+
+// sqliteDSN asks for a write-ahead log that is synced at every commit, since a
+// commit may be a payment, and written back into the file every 8,000 pages of
+// 4 KiB; and for writers that take their lock at once rather than when it is too
+// late to wait.
+func sqliteDSN(path string, write bool) string {
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(8000)"}}
+	if write {
+		q.Set("_txlock", "immediate")
+	} else {
+		q.Add("_pragma", "query_only(1)")
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+// sqliteWriting runs statements as they were compiled when they were first seen,
+// and line by line: SQLite is a library, so that a call costs next to nothing,
+// while a statement of many lines has to keep what it would undo if it failed.
+type sqliteWriting struct {
+	conn *sql.Conn
+	*compiled
+}
+
+// compiled keeps the compiled statements of SQLite's one writing connection,
+// whose transactions take turns.
+type compiled struct {
+	of   any // the driver's connection
+	kept map[string]driver.Stmt
+}
+
+// get returns a statement as it was compiled for a connection of the driver, and
+// its arguments as the driver takes them.
+func (c *compiled) get(ctx context.Context, of any, text string, line []any) (ready driver.Stmt, args []driver.NamedValue, err error) {
+	if err := checkText(line); err != nil {
+		return nil, nil, err
+	}
+	args = make([]driver.NamedValue, len(line))
+	for i, value := range line {
+		args[i].Ordinal = i + 1
+		if args[i].Value, err = driver.DefaultParameterConverter.ConvertValue(value); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.of != of {
+		c.of, c.kept = of, map[string]driver.Stmt{}
+	}
+	if ready = c.kept[text]; ready == nil {
+		if ready, err = of.(driver.ConnPrepareContext).PrepareContext(ctx, text); err != nil {
+			return nil, nil, fmt.Errorf("compile %s: %w", opening(text), err)
+		}
+		c.kept[text] = ready
+	}
+	return ready, args, nil
+}
+
+func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (revision int64, held map[string]int64, err error) {
+	held = map[string]int64{}
+	err = w.conn.Raw(func(of any) error {
+		if _, err := w.exec(ctx, of, `BEGIN IMMEDIATE`, nil); err != nil { // waits as long as ctx and busy_timeout allow
+			return err
+		}
+		ctx = context.WithoutCancel(ctx)
+		for _, account := range accounts {
+			amount, found, err := w.number(ctx, of, `SELECT amount FROM balances WHERE account = ?`, account)
+			if err != nil {
+				return err
+			}
+			if found {
+				held[account] = amount
+			}
+		}
+		revision, _, err = w.number(ctx, of, `SELECT revision FROM market WHERE id = 1`)
+		return err
+	})
+	return revision, held, err
+}
+
+func (w *sqliteWriting) run(ctx context.Context, s *script) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// The driver watches a context that can end from a goroutine for each
+	// statement; these are over sooner than it has started.
+	ctx = context.WithoutCancel(ctx)
+	return w.conn.Raw(func(of any) error {
+		return s.each(1, func(text string, args []any, claim int) error {
+			n, err := w.exec(ctx, of, text, args)
+			if err != nil {
+				return fmt.Errorf("%s: %w", opening(text), err)
+			}
+			if n < int64(claim) {
+				return fault.New(fault.Conflict, s.short)
+			}
+			return nil
+		})
+	})
+}
+
+func (w *sqliteWriting) commit(ctx context.Context, s *script) error {
+	s.add(`COMMIT`)
+	return w.run(ctx, s)
+}
+
+func (w *sqliteWriting) rollback(ctx context.Context) {
+	err := w.conn.Raw(func(of any) error {
+		_, err := w.exec(ctx, of, `ROLLBACK`, nil)
+		return err
+	})
+	if err != nil {
+		giveUp(w.conn)
+	}
+}
+
+// exec returns how many rows a statement has changed.
+func (c *compiled) exec(ctx context.Context, of any, text string, line []any) (int64, error) {
+	ready, args, err := c.get(ctx, of, text, line)
+	if err != nil {
+		return 0, err
+	}
+	res, err := ready.(driver.StmtExecContext).ExecContext(ctx, args)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// number returns the first value of a query, if it has a row.
+func (c *compiled) number(ctx context.Context, of any, text string, line ...any) (n int64, found bool, err error) {
+	ready, args, err := c.get(ctx, of, text, line)
+	if err != nil {
+		return 0, false, err
+	}
+	list, err := ready.(driver.StmtQueryContext).QueryContext(ctx, args)
+	if err != nil {
+		return 0, false, err
+	}
+	value := []driver.Value{nil}
+	if err = list.Next(value); err == nil {
+		n, found = value[0].(int64)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, found, errors.Join(err, list.Close())
+}
