@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
@@ -134,9 +134,9 @@ func (t *Tx) Answers(ctx context.Context, asked []Answer) ([]Answer, error) {
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	lines := make([][]any, len(asked))
-	for i, a := range asked {
-		lines[i] = []any{a.AccountID, a.Key}
+	var pairs []any
+	for _, a := range asked {
+		pairs = append(pairs, a.AccountID, a.Key)
 	}
 	list, err := rows[struct {
 		AccountID string
@@ -144,8 +144,8 @@ func (t *Tx) Answers(ctx context.Context, asked []Answer) ([]Answer, error) {
 		Request   string
 		Answer    string
 		CreatedAt int64
-	}](ctx, t, `SELECT a.account_id, a.key, a.request, a.answer, a.created_at FROM answers a JOIN (VALUES `+values(len(lines), 2)+`) AS t
-		ON a.account_id = t.column1 AND a.key = t.column2 ORDER BY a.account_id, a.key`, slices.Concat(lines...)...)
+	}](ctx, t, `SELECT a.account_id, a.key, a.request, a.answer, a.created_at FROM answers a
+		WHERE (a.account_id, a.key) IN (VALUES (?, ?)`+strings.Repeat(", (?, ?)", len(asked)-1)+`) ORDER BY a.account_id, a.key`, pairs...)
 	out := make([]Answer, len(list))
 	for i, r := range list {
 		out[i] = Answer{AccountID: r.AccountID, Key: r.Key, Request: r.Request, Answer: r.Answer, CreatedAt: at(r.CreatedAt)}

@@ -20,6 +20,7 @@ type engine struct {
 	driver   string
 	goose    goose.Dialect
 	dialect  func() schema.Dialect
+	only     string // opens a line of a migration that is for this engine alone
 	identity string // a growing integer key, in the words of the engine
 	writing  func(s *Store, c *sql.Conn) writing
 	dsn      func(url string, write bool) string
@@ -86,9 +87,7 @@ func (e engine) migrations() (fs.FS, error) {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		words := strings.ReplaceAll(string(text), "IDENTITY,", e.identity+",")
-		if e.driver == postgres.driver {
-			words = strings.ReplaceAll(words, "-- POSTGRES: ", "") // what the other engine has no words for
-		}
+		words = strings.ReplaceAll(words, "-- "+e.only+": ", "") // what the other engine has no words for
 		out[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: []byte(words)}
 	}
 	return out, nil

@@ -42,13 +42,15 @@ func (t *Tx) noteRevision() {
 		return
 	}
 	s := &t.pending
-	s.add(`UPDATE market SET revision = ? WHERE id = 1`, t.revision)
+	s.over([][]any{{t.revision}}, func(table string) string {
+		return `UPDATE market SET revision = t.column1 FROM ` + table + ` WHERE id = 1`
+	})
 	lines := make([][]any, 0, len(t.changed))
 	for _, serverID := range slices.Sorted(maps.Keys(t.changed)) {
 		lines = append(lines, []any{serverID, t.revision})
 	}
-	s.lines(lines, func(list string) string {
-		return `INSERT INTO market_changes (revision, server) SELECT t.column2, s.number FROM (VALUES ` + list + `) AS t
+	s.over(lines, func(table string) string {
+		return `INSERT INTO market_changes (revision, server) SELECT t.column2, s.number FROM ` + table + `
 			JOIN servers s ON s.id = t.column1 WHERE true ON CONFLICT DO NOTHING`
 	})
 }

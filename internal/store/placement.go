@@ -22,7 +22,7 @@ type Taking struct {
 func (t *Tx) Take(takings []Taking) {
 	lines := make([][]any, len(takings))
 	for i, k := range takings {
-		last, ordered, v := "", 0, k.Amount
+		last, ordered, v := "", int64(0), k.Amount
 		if k.Address.IsValid() {
 			last = k.Address.String()
 		}
@@ -33,11 +33,11 @@ func (t *Tx) Take(takings []Taking) {
 		t.sold(k.Server)
 	}
 	s := &script{}
-	s.claim(lines, "a server no longer has room for what was placed there", func(list string) string {
+	s.claim(lines, "a server no longer has room for what was placed there", func(table string) string {
 		return `UPDATE servers SET used_vcpu = used_vcpu + t.column2, used_ram = used_ram + t.column3,
 			used_storage = used_storage + t.column4, used_addresses = used_addresses + t.column5,
 			last_address = CASE WHEN t.column6 = '' THEN last_address ELSE t.column6 END, revision = revision + t.column7
-			FROM (VALUES ` + list + `) AS t WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
+			FROM ` + table + ` WHERE servers.id = t.column1 AND used_vcpu + t.column2 <= vcpu AND used_ram + t.column3 <= ram
 			AND used_storage + t.column4 <= storage AND used_addresses + t.column5 <= addresses`
 	})
 	t.later(s)
@@ -51,7 +51,7 @@ type Orders struct {
 	Answers []Answer
 }
 
-// EventOf is a line of a VM's timeline.
+// EventOf is the first line of a VM's timeline.
 type EventOf struct {
 	VM string
 	vm.Event
@@ -70,9 +70,9 @@ func (t *Tx) StoreOrders(o Orders) error {
 	}
 	events := make([][]any, len(o.Events))
 	for i, e := range o.Events {
-		events[i] = []any{e.VM, e.Key, micros(e.At), e.Text}
+		events[i] = []any{e.VM, e.Key, int64(0), micros(e.At), e.Text}
 	}
-	s.insert(`INSERT INTO vm_events (vm_id, key, at, text)`, events)
+	s.insert(`INSERT INTO vm_events (vm_id, key, n, at, text)`, events)
 	s.answers(o.Answers)
 	t.later(s)
 	return nil
@@ -109,14 +109,15 @@ func (s *script) post(entries []ledger.Entry) error {
 	// What is inserted is checked before it is found to be there, so what is
 	// taken can't be added like what is given. An account that isn't there gets a
 	// row first, for the check to fail on.
-	s.lines(taken, func(list string) string {
-		return `INSERT INTO balances (account, amount) SELECT t.column1, 0 FROM (VALUES ` + list + `) AS t WHERE true ON CONFLICT (account) DO NOTHING`
+	s.over(taken, func(table string) string {
+		return `INSERT INTO balances (account, amount) SELECT t.column1, 0 FROM ` + table + ` WHERE true ON CONFLICT (account) DO NOTHING`
 	})
-	s.lines(taken, func(list string) string {
-		return `UPDATE balances SET amount = balances.amount + t.column2 FROM (VALUES ` + list + `) AS t WHERE balances.account = t.column1`
+	s.over(taken, func(table string) string {
+		return `UPDATE balances SET amount = balances.amount + t.column2 FROM ` + table + ` WHERE balances.account = t.column1`
 	})
-	s.lines(given, func(list string) string {
-		return `INSERT INTO balances (account, amount) VALUES ` + list + ` ON CONFLICT (account) DO UPDATE SET amount = balances.amount + excluded.amount`
+	s.over(given, func(table string) string {
+		return `INSERT INTO balances (account, amount) SELECT * FROM ` + table + ` WHERE true
+			ON CONFLICT (account) DO UPDATE SET amount = balances.amount + excluded.amount`
 	})
 	return nil
 }

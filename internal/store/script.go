@@ -1,13 +1,6 @@
 package store
 
-import (
-	"context"
-	"slices"
-	"strings"
-)
-
-// chunk is how many lines one statement carries at most.
-const chunk = 250
+import "context"
 
 // script is statements that go to the database one behind the other. How they go
 // is the engine's to say.
@@ -16,58 +9,38 @@ type script struct {
 	short      string // what is said when a claim changes fewer rows than it has lines
 }
 
-// statement is one that is run for lines of values: for each one of its own, or
-// for many at once, with a text to match.
+// statement is one that is run for lines of values, or once if it has none.
 type statement struct {
-	text  func(lines int) string
-	lines [][]any
-	claim bool // every line has to change one row
+	text  func(table string) string
+	lines [][]any // each of the same number of values, of the same types: string, int64 or bool
+	claim bool    // every line has to change one row
 }
 
-// add adds a statement.
-func (s *script) add(text string, args ...any) {
-	s.statements = append(s.statements, statement{func(int) string { return text }, [][]any{args}, false})
+// add adds a statement without values.
+func (s *script) add(text string) {
+	s.statements = append(s.statements, statement{text: func(string) string { return text }})
 }
 
-// lines adds a statement over lines, each of the same number of values: list is
-// what stands behind VALUES. Its columns are column1, column2, … on both engines.
-func (s *script) lines(lines [][]any, text func(list string) string) {
-	if len(lines) == 0 {
-		return
-	}
-	s.statements = append(s.statements, statement{func(n int) string { return text(values(n, len(lines[0]))) }, lines, false})
-}
-
-// claim is lines for an UPDATE of which every line has to change one row: the
-// transaction ends with a Conflict fault that says short otherwise.
-func (s *script) claim(lines [][]any, short string, text func(list string) string) {
+// over adds a statement over lines: table stands for them in its text, as t with
+// the columns column1, column2 and so on.
+func (s *script) over(lines [][]any, text func(table string) string) {
 	if len(lines) > 0 {
-		s.lines(lines, text)
-		s.statements[len(s.statements)-1].claim = true
+		s.statements = append(s.statements, statement{text: text, lines: lines})
+	}
+}
+
+// insert adds the insertion of lines; into is all before their values.
+func (s *script) insert(into string, lines [][]any) {
+	s.over(lines, func(table string) string { return into + ` SELECT * FROM ` + table })
+}
+
+// claim is over for an UPDATE of which every line has to change one row: the
+// transaction ends with a Conflict fault that says short otherwise.
+func (s *script) claim(lines [][]any, short string, text func(table string) string) {
+	if len(lines) > 0 {
+		s.statements = append(s.statements, statement{text, lines, true})
 		s.short = short
 	}
-}
-
-// insert adds the insertion of lines; into is all before VALUES.
-func (s *script) insert(into string, lines [][]any) {
-	s.lines(lines, func(list string) string { return into + ` VALUES ` + list })
-}
-
-// each calls fn for each text of a script and its arguments, when statements
-// carry so many lines at most. A claim has to change as many rows as it carries.
-func (s *script) each(most int, fn func(text string, args []any, claim int) error) error {
-	for _, one := range s.statements {
-		for lines := range slices.Chunk(one.lines, most) {
-			claim := 0
-			if one.claim {
-				claim = len(lines)
-			}
-			if err := fn(one.text(len(lines)), slices.Concat(lines...), claim); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // later has a script run before anything else is read or written, at the end of
@@ -87,10 +60,4 @@ func (t *Tx) flush(ctx context.Context) error {
 		return nil
 	}
 	return t.writing.run(ctx, &due)
-}
-
-// values returns what stands behind VALUES for so many lines of so many values.
-func values(lines, width int) string {
-	one := "(" + strings.TrimSuffix(strings.Repeat("?, ", width), ", ") + ")"
-	return one + strings.Repeat(", "+one, lines-1)
 }

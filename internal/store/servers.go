@@ -56,13 +56,13 @@ func (t *Tx) InsertServers(ctx context.Context, list []Server) error {
 		}
 		c, u := s.Inventory.Total, s.Used
 		lines = append(lines, []any{
-			s.ID, last.Number + int64(i) + 1, s.Name, s.OfferID, s.AgentKey, c.VCPU, c.RAMGiB, c.StorageGiB, c.Addresses,
+			s.ID, last.Number + int64(i) + 1, s.Name, s.OfferID, s.AgentKey, poolText(s.Inventory), c.VCPU, c.RAMGiB, c.StorageGiB, c.Addresses,
 			u.VCPU, u.RAMGiB, u.StorageGiB, u.Addresses, inventory, hardware, s.Inventory.VCPUPerThread, measured,
 			s.Simulated, micros(s.SeenAt), micros(s.CreatedAt),
 		})
 	}
 	s := &script{}
-	s.insert(`INSERT INTO servers (id, number, name, offer_id, agent_key, vcpu, ram, storage, addresses,
+	s.insert(`INSERT INTO servers (id, number, name, offer_id, agent_key, pool, vcpu, ram, storage, addresses,
 		used_vcpu, used_ram, used_storage, used_addresses, inventory, hardware, vcpu_per_thread, measured, simulated, seen_at, created_at)`, lines)
 	t.later(s)
 	return nil
@@ -79,6 +79,14 @@ func inventoryTexts(inv capacity.Inventory) (inventory, hardware, measured strin
 	}
 	inventory, err = toJSON(inv)
 	return
+}
+
+// poolText returns a pool of addresses, "" where there is none.
+func poolText(inv capacity.Inventory) string {
+	if !inv.Pool.IsValid() {
+		return ""
+	}
+	return inv.Pool.String()
 }
 
 type serverRow struct {
@@ -159,23 +167,16 @@ func (t *Tx) Sites(ctx context.Context, numbers []int64) (map[uint32]Site, error
 		Number      uint32
 		ID          string
 		LastAddress string
-		Inventory   string
-	}](ctx, t, `SELECT number, id, last_address, inventory FROM servers WHERE number IN (?) ORDER BY number`, bun.List(numbers))
+		Pool        netip.Prefix
+	}](ctx, t, `SELECT number, id, last_address, pool FROM servers WHERE number IN (?) ORDER BY number`, bun.List(numbers))
 	out := make(map[uint32]Site, len(list))
 	for _, r := range list {
-		site := Site{ID: r.ID}
+		site := Site{ID: r.ID, Pool: r.Pool}
 		if r.LastAddress != "" {
 			if site.Last, err = netip.ParseAddr(r.LastAddress); err != nil {
 				return nil, err
 			}
 		}
-		var inventory struct {
-			Pool netip.Prefix `json:"pool"`
-		}
-		if err := fromJSON(r.Inventory, &inventory); err != nil {
-			return nil, err
-		}
-		site.Pool = inventory.Pool
 		out[r.Number] = site
 	}
 	return out, err
@@ -285,10 +286,10 @@ func (t *Tx) UpdateServer(ctx context.Context, s Server) error {
 	}
 	t.sold(s.ID)
 	c := s.Inventory.Total
-	_, err = t.exec(ctx, `UPDATE servers SET name = ?, offer_id = ?, inventory = ?, vcpu = ?, ram = ?, storage = ?, addresses = ?, hardware = ?,
+	_, err = t.exec(ctx, `UPDATE servers SET name = ?, offer_id = ?, inventory = ?, pool = ?, vcpu = ?, ram = ?, storage = ?, addresses = ?, hardware = ?,
 		vcpu_per_thread = ?, measured = ?, list_epoch = ?, revision = ?, report_sequence = ?, instances = ?, measure_wanted = ?, state = ?, drain_deadline = ?,
 		silent_since = ?, problem = ?, seen_at = ? WHERE id = ?`,
-		s.Name, s.OfferID, inventory, c.VCPU, c.RAMGiB, c.StorageGiB, c.Addresses, hardware,
+		s.Name, s.OfferID, inventory, poolText(s.Inventory), c.VCPU, c.RAMGiB, c.StorageGiB, c.Addresses, hardware,
 		s.Inventory.VCPUPerThread, measured, s.ListEpoch, s.Revision, s.ReportSequence, instances, s.MeasureWanted, string(s.State), micros(s.DrainDeadline),
 		micros(s.SilentSince), s.Problem, micros(s.SeenAt), s.ID)
 	return err

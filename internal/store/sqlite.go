@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
@@ -21,6 +23,7 @@ var sqlite = engine{
 	driver:   "sqlite",
 	goose:    goose.DialectSQLite3,
 	dialect:  func() schema.Dialect { return sqlitedialect.New() },
+	only:     "SQLITE",
 	identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
 	dsn:      sqliteDSN,
 	readers:  8,
@@ -36,15 +39,14 @@ func sqliteDSN(path string, write bool) string {
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(8000)"}}
 	if write {
 		q.Set("_txlock", "immediate")
+		q.Add("_pragma", "cache_size(-16000)") // KiB; the pages that every placement writes stay in it
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
-// sqliteWriting runs statements as they were compiled when they were first seen,
-// and line by line: SQLite is a library, so that a call costs next to nothing,
-// while a statement of many lines has to keep what it would undo if it failed.
+// sqliteWriting runs statements as they were compiled when they were first seen.
 type sqliteWriting struct {
 	conn *sql.Conn
 	*compiled
@@ -56,6 +58,10 @@ type compiled struct {
 	of   any // the driver's connection
 	kept map[string]driver.Stmt
 }
+
+// failing has a statement that fails leave what it did, as its transaction ends
+// with it: SQLite would keep a journal for each statement otherwise.
+var failing = strings.NewReplacer("INSERT INTO ", "INSERT OR FAIL INTO ", "UPDATE servers ", "UPDATE OR FAIL servers ", "UPDATE balances ", "UPDATE OR FAIL balances ")
 
 // get returns a statement as it was compiled for a connection of the driver, and
 // its arguments as the driver takes them.
@@ -74,7 +80,7 @@ func (c *compiled) get(ctx context.Context, of any, text string, line []any) (re
 		c.of, c.kept = of, map[string]driver.Stmt{}
 	}
 	if ready = c.kept[text]; ready == nil {
-		if ready, err = of.(driver.ConnPrepareContext).PrepareContext(ctx, text); err != nil {
+		if ready, err = of.(driver.ConnPrepareContext).PrepareContext(ctx, failing.Replace(text)); err != nil {
 			return nil, nil, fmt.Errorf("compile %s: %w", opening(text), err)
 		}
 		c.kept[text] = ready
@@ -88,7 +94,6 @@ func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (revision 
 		if _, err := w.exec(ctx, of, `BEGIN IMMEDIATE`, nil); err != nil { // waits as long as ctx and busy_timeout allow
 			return err
 		}
-		ctx = context.WithoutCancel(ctx)
 		for _, account := range accounts {
 			amount, found, err := w.number(ctx, of, `SELECT amount FROM balances WHERE account = ?`, account)
 			if err != nil {
@@ -112,17 +117,46 @@ func (w *sqliteWriting) run(ctx context.Context, s *script) error {
 	// statement; these are over sooner than it has started.
 	ctx = context.WithoutCancel(ctx)
 	return w.conn.Raw(func(of any) error {
-		return s.each(1, func(text string, args []any, claim int) error {
-			n, err := w.exec(ctx, of, text, args)
-			if err != nil {
-				return fmt.Errorf("%s: %w", opening(text), err)
+		for _, one := range s.statements {
+			if err := w.each(ctx, of, one, s.short); err != nil {
+				return err
 			}
-			if n < int64(claim) {
-				return fault.New(fault.Conflict, s.short)
-			}
-			return nil
-		})
+		}
+		return nil
 	})
+}
+
+// each runs a statement for all of its lines, as many at a time as make one of
+// the sizes in which statements are compiled: the powers of two.
+func (w *sqliteWriting) each(ctx context.Context, of any, one statement, short string) error {
+	if one.lines == nil {
+		_, err := w.exec(ctx, of, one.text(""), nil)
+		return err
+	}
+	size := mostLines
+	for lines := one.lines; len(lines) > 0; lines = lines[size:] {
+		for size > len(lines) {
+			size /= 2
+		}
+		text := one.text(tableOf(size, len(lines[0])))
+		n, err := w.exec(ctx, of, text, slices.Concat(lines[:size]...))
+		if err != nil {
+			return fmt.Errorf("%s: %w", opening(text), err)
+		}
+		if one.claim && n < int64(size) {
+			return fault.New(fault.Conflict, short)
+		}
+	}
+	return nil
+}
+
+// mostLines is how many lines one statement carries at most.
+const mostLines = 64
+
+// tableOf returns a table of so many lines of so many values.
+func tableOf(lines, values int) string {
+	line := "(" + strings.Repeat("?, ", values-1) + "?)"
+	return `(VALUES ` + line + strings.Repeat(", "+line, lines-1) + `) AS t`
 }
 
 func (w *sqliteWriting) commit(ctx context.Context, s *script) error {
@@ -159,7 +193,7 @@ func (c *compiled) number(ctx context.Context, of any, text string, line ...any)
 	if err != nil {
 		return 0, false, err
 	}
-	list, err := ready.(driver.StmtQueryContext).QueryContext(ctx, args)
+	list, err := ready.(driver.StmtQueryContext).QueryContext(context.WithoutCancel(ctx), args)
 	if err != nil {
 		return 0, false, err
 	}

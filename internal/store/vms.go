@@ -202,9 +202,10 @@ func (t *Tx) Money(ctx context.Context, accountID string) (reserved, spent money
 // PutEvent writes a line of a VM's timeline. A line with the same key gets the
 // new text and keeps its time and place.
 func (t *Tx) PutEvent(ctx context.Context, vmID string, e vm.Event) error {
-	_, err := t.exec(ctx, `INSERT INTO vm_events (vm_id, key, at, text) VALUES (?, ?, ?, ?)
+	_, err := t.exec(ctx, `INSERT INTO vm_events (vm_id, key, n, at, text)
+		VALUES (?, ?, (SELECT COUNT(*) FROM vm_events WHERE vm_id = ?), ?, ?)
 		ON CONFLICT (vm_id, key) DO UPDATE SET text = excluded.text WHERE vm_events.text <> excluded.text`,
-		vmID, e.Key, micros(e.At), e.Text)
+		vmID, e.Key, vmID, micros(e.At), e.Text)
 	return err
 }
 
@@ -218,7 +219,7 @@ func (r eventRow) event() vm.Event { return vm.Event{At: at(r.At), Key: r.Key, T
 
 // Events returns a VM's timeline, oldest first.
 func (t *Tx) Events(ctx context.Context, vmID string) ([]vm.Event, error) {
-	list, err := rows[eventRow](ctx, t, `SELECT key, at, text FROM vm_events WHERE vm_id = ? ORDER BY at, id`, vmID)
+	list, err := rows[eventRow](ctx, t, `SELECT key, at, text FROM vm_events WHERE vm_id = ? ORDER BY at, n`, vmID)
 	return convert(list, eventRow.event), err
 }
 

@@ -14,7 +14,7 @@ import (
 
 func (d *db) insert(list ...vm.VM) {
 	d.t.Helper()
-	d.write(func(ctx context.Context, tx *store.Tx) error {
+	d.write(func(_ context.Context, tx *store.Tx) error {
 		for _, v := range list {
 			if err := tx.InsertVM(v); err != nil {
 				return err
@@ -91,12 +91,10 @@ var vms = map[string]func(*db){
 	"what no VM can be": func(d *db) {
 		d.furnish()
 		for name, spoil := range map[string]func(*vm.VM){
-			"an unknown state":   func(v *vm.VM) { v.State = "Gone" },
-			"an unknown goal":    func(v *vm.VM) { v.Goal = "" },
-			"a negative price":   func(v *vm.VM) { v.Price = -1 },
-			"no epoch":           func(v *vm.VM) { v.Epoch = 0 },
-			"an unknown account": func(v *vm.VM) { v.AccountID = "" },
-			"an unknown server":  func(v *vm.VM) { v.ServerID = "srv_no" },
+			"an unknown state": func(v *vm.VM) { v.State = "Gone" },
+			"an unknown goal":  func(v *vm.VM) { v.Goal = "" },
+			"a negative price": func(v *vm.VM) { v.Price = -1 },
+			"no epoch":         func(v *vm.VM) { v.Epoch = 0 },
 		} {
 			v := machine(1)
 			spoil(&v)
@@ -108,7 +106,7 @@ var vms = map[string]func(*db){
 			v := machine(1)
 			v.State = state
 			stop := errors.New("stop")
-			err := d.try(func(ctx context.Context, tx *store.Tx) error { return errors.Join(tx.InsertVM(v), stop) })
+			err := d.try(func(_ context.Context, tx *store.Tx) error { return errors.Join(tx.InsertVM(v), stop) })
 			if !errors.Is(err, stop) || contains(err, "INSERT") {
 				d.t.Errorf("state %s: %v", state, err)
 			}
@@ -205,8 +203,5 @@ var vms = map[string]func(*db){
 			{At: now.UTC(), Key: "a", Text: "second, at the same time"},
 		})
 		d.same("Events of another", events(other.ID), []vm.Event{})
-		d.refuses("an event of an unknown VM", fault.Internal, func(ctx context.Context, tx *store.Tx) error {
-			return tx.PutEvent(ctx, "0x", vm.Event{At: now, Key: "a"})
-		})
 	},
 }
