@@ -42,13 +42,17 @@ type acceptance struct {
 
 type answerKey struct{ account, request string }
 
-// read takes what accounts hold, and reads what else the orders of a group need.
-func (b *batch) read(ctx context.Context, group []*order, held map[ledger.Account]money.Amount) error {
+// read reads what the orders of a group need.
+func (b *batch) read(ctx context.Context, group []*order) error {
+	sheet, err := b.tx.Sheet(ctx, payers(group)...)
+	if err != nil {
+		return err
+	}
 	b.takings, b.cursors = map[uint32]*store.Taking{}, map[uint32]netip.Addr{}
 	b.free, b.answers = map[string]money.Amount{}, map[answerKey]store.Answer{}
 	var asked []store.Answer
 	for _, o := range group {
-		b.free[o.who.AccountID] = held[ledger.Customer(o.who.AccountID)]
+		b.free[o.who.AccountID] = sheet.Holds(ledger.Customer(o.who.AccountID))
 		if o.wish.RequestID != "" {
 			asked = append(asked, store.Answer{AccountID: o.who.AccountID, Key: o.wish.RequestID})
 		}
@@ -189,7 +193,7 @@ func (b *batch) write(ctx context.Context) error {
 		takings = append(takings, *b.takings[number])
 	}
 	b.tx.Take(takings)
-	if err := b.tx.StoreOrders(b.orders); err != nil {
+	if err := b.tx.StoreOrders(ctx, b.orders); err != nil {
 		return err
 	}
 	for number, taking := range b.takings {

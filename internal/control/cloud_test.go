@@ -170,12 +170,16 @@ func (c *cloud) used() (sum capacity.Vector) {
 	return sum
 }
 
-// audit checks that every balance is the sum of its entries.
+// audit checks that every balance is the sum of its entries, and each entry
+// sealed behind those before it.
 func (c *cloud) audit() {
 	c.t.Helper()
 	c.must("audit", c.db.Read(c.t.Context(), func(tx *store.Tx) error {
-		_, err := tx.Audit(c.t.Context())
-		return err
+		books, err := tx.Books(c.t.Context())
+		if err != nil {
+			return err
+		}
+		return books.Err()
 	}))
 }
 

@@ -8,8 +8,6 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/ledger"
-	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
@@ -175,12 +173,12 @@ const everything = -1
 
 func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, careful bool) error {
 	b := &batch{Service: s, now: s.Now().UTC(), careful: careful}
-	err := s.Store.WriteKnowing(ctx, payers(group), func(tx *store.Tx, held map[ledger.Account]money.Amount) error {
+	err := s.Store.WriteKnowing(ctx, payers(group), func(tx *store.Tx) error {
 		if err := s.catchUp(ctx, tx, since); err != nil {
 			return err
 		}
 		b.tx = tx
-		if err := b.read(ctx, group, held); err != nil {
+		if err := b.read(ctx, group); err != nil {
 			return err
 		}
 		for _, o := range group {

@@ -36,7 +36,11 @@ func Audit(tb testing.TB, database, accountID string) Books {
 	defer db.Close() //nolint:errcheck // it was only read
 	var b Books
 	err = db.Read(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Audit(ctx); err != nil {
+		books, err := tx.Books(ctx)
+		if err != nil {
+			return err
+		}
+		if err := books.Err(); err != nil {
 			return err
 		}
 		if err := b.capacity(ctx, tx); err != nil {

@@ -86,7 +86,7 @@ func benchmarkOrders(b *testing.B, s *store.Store, size int) {
 				list = append(list, *t)
 			}
 			tx.Take(list)
-			return tx.StoreOrders(o)
+			return tx.StoreOrders(ctx, o)
 		}); err != nil {
 			b.Fatal(err)
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/schema"
+
+	"github.com/cpucloud/cpucloud/internal/ledger"
 )
 
 // engine is all that differs between the two databases.
@@ -96,9 +98,9 @@ func (e engine) migrations() (fs.FS, error) {
 // writing is a transaction that writes, on a connection of its own. It begins
 // when those before it have ended.
 type writing interface {
-	// begin returns the revision of the marketplace that it begins at, and what
-	// accounts hold then; one that never held anything is left out.
-	begin(ctx context.Context, accounts []string) (revision int64, held map[string]int64, err error)
+	// begin returns the revision of the marketplace that it begins at, and how
+	// accounts stand then; one that never held anything is left out.
+	begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error)
 	// run runs a script.
 	run(ctx context.Context, s *script) error
 	// commit runs a script and makes all durable.

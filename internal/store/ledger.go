@@ -2,7 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
+	"database/sql"
+	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -11,40 +12,88 @@ import (
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
+// Sheet returns the transaction's sheet, which knows how accounts stand. What is
+// posted on it is written with the transaction.
+func (t *Tx) Sheet(ctx context.Context, accounts ...ledger.Account) (*ledger.Sheet, error) {
+	var unknown []string
+	for _, a := range accounts {
+		if _, known := t.sheet.Standing(a); !known {
+			unknown = append(unknown, string(a))
+		}
+	}
+	if len(unknown) == 0 {
+		return &t.sheet, nil
+	}
+	list, err := rows[struct {
+		Account string
+		Amount  int64
+		Head    string
+	}](ctx, t, `SELECT account, amount, head FROM balances WHERE account IN (?) ORDER BY account`, bun.List(unknown))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range list {
+		t.sheet.Know(ledger.Account(r.Account), ledger.Standing{Amount: money.Amount(r.Amount), Head: ledger.Hash(r.Head)})
+	}
+	for _, name := range unknown {
+		t.sheet.Know(ledger.Account(name), ledger.Standing{}) // unless it was found
+	}
+	return &t.sheet, nil
+}
+
 // Post writes an entry and moves its amount. An entry whose key is written
 // already changes nothing, and posted is false. Returns an Unaffordable fault
 // when the account it comes from holds less than the amount.
 func (t *Tx) Post(ctx context.Context, e ledger.Entry) (posted bool, err error) {
-	if err := e.Check(); err != nil {
+	there, err := rows[struct{ ID int64 }](ctx, t, `SELECT id FROM entries WHERE key = ? ORDER BY id`, e.Key)
+	if err != nil || len(there) > 0 {
 		return false, err
 	}
-	n, err := t.exec(ctx, `INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING`,
-		e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason)
-	if err != nil || n == 0 {
-		return false, err
-	}
-	if err := t.take(ctx, e.From, e.Amount); err != nil {
-		return false, err
-	}
-	return true, t.add(ctx, e.To, e.Amount)
+	err = t.PostAll(ctx, []ledger.Entry{e})
+	return err == nil, err
 }
 
-func (t *Tx) take(ctx context.Context, a ledger.Account, amount money.Amount) error {
-	if a.MayOwe() {
-		return t.add(ctx, a, -amount)
+// PostAll writes entries whose keys are new; the transaction ends with an error
+// when one is not. Returns an Unaffordable fault when an account holds too little.
+func (t *Tx) PostAll(ctx context.Context, entries []ledger.Entry) error {
+	accounts := make([]ledger.Account, 0, 2*len(entries))
+	for _, e := range entries {
+		accounts = append(accounts, e.From, e.To)
 	}
-	n, err := t.exec(ctx, `UPDATE balances SET amount = amount - ? WHERE account = ? AND amount >= ?`, int64(amount), string(a), int64(amount))
-	if err == nil && n == 0 {
-		return fault.Newf(fault.Unaffordable, "the balance is smaller than %s USDC", amount)
+	sheet, err := t.Sheet(ctx, accounts...)
+	if err != nil {
+		return err
 	}
-	return err
+	for _, e := range entries {
+		if err := sheet.Post(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (t *Tx) add(ctx context.Context, a ledger.Account, amount money.Amount) error {
-	_, err := t.exec(ctx, `INSERT INTO balances (account, amount) VALUES (?, ?)
-		ON CONFLICT (account) DO UPDATE SET amount = balances.amount + excluded.amount`, string(a), int64(amount))
-	return err
+// noteSheet has what was posted written.
+func (t *Tx) noteSheet() {
+	posted, touched := t.sheet.Take()
+	if len(posted) == 0 {
+		return
+	}
+	entries, standings := make([][]any, len(posted)), make([][]any, len(touched))
+	for i, e := range posted {
+		entries[i] = []any{
+			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, string(e.Hash),
+		}
+	}
+	for i, a := range touched {
+		standing, _ := t.sheet.Standing(a)
+		standings[i] = []any{string(a), int64(standing.Amount), string(standing.Head)}
+	}
+	s := &t.pending
+	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash)`, entries)
+	s.over(standings, func(table string) string {
+		return `INSERT INTO balances (account, amount, head) SELECT * FROM ` + table + ` WHERE true
+			ON CONFLICT (account) DO UPDATE SET amount = excluded.amount, head = excluded.head`
+	})
 }
 
 // Balance returns what an account holds; one that never held anything holds 0.
@@ -96,34 +145,71 @@ func (t *Tx) Entries(ctx context.Context, a ledger.Account) ([]ledger.Entry, err
 	return convert(list, entryRow.entry), err
 }
 
-// errUnbalanced is what Audit finds.
-var errUnbalanced = errors.New("the ledger does not balance")
-
-// Audit compares every stored balance with the sum of its entries, and returns
-// how many accounts there are. A difference is an error that names the account.
-func (t *Tx) Audit(ctx context.Context) (accounts int, err error) {
-	list, err := rows[struct {
-		Account string
-		Stored  int64
-		Summed  int64
-	}](ctx, t, `SELECT a.account AS account, COALESCE((SELECT amount FROM balances WHERE account = a.account), 0) AS stored,
-		CAST(COALESCE((SELECT SUM(amount) FROM entries WHERE to_account = a.account), 0)
-		   - COALESCE((SELECT SUM(amount) FROM entries WHERE from_account = a.account), 0) AS BIGINT) AS summed
-		FROM (SELECT account FROM balances UNION SELECT to_account FROM entries UNION SELECT from_account FROM entries) a
-		ORDER BY a.account`)
-	if err != nil {
-		return 0, err
+// Books goes through all entries again and compares what follows from them with
+// the stored balances. What can't be is among its findings.
+func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
+	b := &ledger.Books{}
+	if err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash FROM entries ORDER BY id`,
+		func(list *sql.Rows) error {
+			var e ledger.Sealed
+			var micros int64
+			err := list.Scan(&e.Key, &micros, &e.Kind, &e.From, &e.To, &e.Amount, &e.VM, &e.Epoch, &e.Reason, &e.Hash)
+			e.At = at(micros)
+			b.Read(e)
+			return err
+		}); err != nil {
+		return nil, err
 	}
-	total := money.Amount(0)
-	for _, a := range list {
-		total += money.Amount(a.Stored)
-		if a.Stored != a.Summed {
-			return len(list), fault.Newf(fault.Internal, "account %s: stored %s, entries say %s: %v",
-				a.Account, money.Amount(a.Stored), money.Amount(a.Summed), errUnbalanced)
+	err := t.scan(ctx, `SELECT account, amount, head FROM balances ORDER BY account`, func(list *sql.Rows) error {
+		var account ledger.Account
+		var standing ledger.Standing
+		err := list.Scan(&account, &standing.Amount, &standing.Head)
+		b.Compare(account, standing)
+		return err
+	})
+	b.Close()
+	return b, err
+}
+
+// scan calls fn for each row of a query, of which there may be many.
+func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error) error {
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
+	list, err := t.db.QueryContext(ctx, query)
+	if err != nil {
+		return fmt.Errorf("%s: %w", opening(query), err)
+	}
+	defer list.Close() //nolint:errcheck // its error is that of Err
+	for list.Next() {
+		if err := fn(list); err != nil {
+			return fmt.Errorf("%s: %w", opening(query), err)
 		}
 	}
-	if total != 0 {
-		return len(list), fault.Newf(fault.Internal, "all balances add up to %s: %v", total, errUnbalanced)
+	return list.Err()
+}
+
+// seal gives seals to entries from before there were any, once and for good.
+func (t *Tx) seal(ctx context.Context) error {
+	list, err := rows[struct {
+		ID int64
+		entryRow
+	}](ctx, t, `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason FROM entries WHERE hash = '' ORDER BY id`)
+	if err != nil || len(list) == 0 {
+		return err
 	}
-	return len(list), nil
+	heads := map[ledger.Account]ledger.Hash{}
+	for _, r := range list {
+		sealed := ledger.Seal(r.entry(), heads[ledger.Account(r.FromAccount)], heads[ledger.Account(r.ToAccount)])
+		heads[sealed.From], heads[sealed.To] = sealed.Hash, sealed.Hash
+		if _, err := t.exec(ctx, `UPDATE entries SET hash = ? WHERE id = ?`, string(sealed.Hash), r.ID); err != nil {
+			return err
+		}
+	}
+	for account, head := range heads {
+		if _, err := t.exec(ctx, `UPDATE balances SET head = ? WHERE account = ?`, string(head), string(account)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

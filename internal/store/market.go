@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/market"
 )
+
+var errNoMarket = errors.New("the database has no marketplace")
 
 // MarketRevision returns the revision of the marketplace.
 func (t *Tx) MarketRevision(ctx context.Context) (int64, error) {

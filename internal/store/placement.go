@@ -1,11 +1,11 @@
 package store
 
 import (
+	"context"
 	"net/netip"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/ledger"
-	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -57,15 +57,18 @@ type EventOf struct {
 	vm.Event
 }
 
-// StoreOrders writes orders. The database refuses an address that
-// is taken, a key that is used, and an account that falls below zero: the caller
-// has made sure of all three, or the transaction ends with an error.
-func (t *Tx) StoreOrders(o Orders) error {
+// StoreOrders writes orders. The database refuses an address that is taken and a
+// key that is used: the caller has made sure of both, or the transaction ends
+// with an error. Returns an Unaffordable fault when an account holds too little.
+func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
 	s := &script{}
 	if err := s.vms(o.VMs); err != nil {
 		return err
 	}
-	if err := s.post(o.Entries); err != nil {
+	for _, v := range o.VMs {
+		t.sheet.Know(ledger.Reserve(v.ID), ledger.Standing{}) // it is new
+	}
+	if err := t.PostAll(ctx, o.Entries); err != nil {
 		return err
 	}
 	events := make([][]any, len(o.Events))
@@ -75,49 +78,5 @@ func (t *Tx) StoreOrders(o Orders) error {
 	s.insert(`INSERT INTO vm_events (vm_id, key, n, at, text)`, events)
 	s.answers(o.Answers)
 	t.later(s)
-	return nil
-}
-
-// post adds entries, and the sums that they move.
-func (s *script) post(entries []ledger.Entry) error {
-	lines := make([][]any, len(entries))
-	moved := map[ledger.Account]money.Amount{}
-	var accounts []ledger.Account // in the order of their first entry
-	move := func(a ledger.Account, amount money.Amount) {
-		if _, known := moved[a]; !known {
-			accounts = append(accounts, a)
-		}
-		moved[a] += amount
-	}
-	for i, e := range entries {
-		if err := e.Check(); err != nil {
-			return err
-		}
-		lines[i] = []any{e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason}
-		move(e.From, -e.Amount)
-		move(e.To, e.Amount)
-	}
-	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason)`, lines)
-	var taken, given [][]any
-	for _, a := range accounts {
-		if line := []any{string(a), int64(moved[a])}; moved[a] < 0 {
-			taken = append(taken, line)
-		} else {
-			given = append(given, line)
-		}
-	}
-	// What is inserted is checked before it is found to be there, so what is
-	// taken can't be added like what is given. An account that isn't there gets a
-	// row first, for the check to fail on.
-	s.over(taken, func(table string) string {
-		return `INSERT INTO balances (account, amount) SELECT t.column1, 0 FROM ` + table + ` WHERE true ON CONFLICT (account) DO NOTHING`
-	})
-	s.over(taken, func(table string) string {
-		return `UPDATE balances SET amount = balances.amount + t.column2 FROM ` + table + ` WHERE balances.account = t.column1`
-	})
-	s.over(given, func(table string) string {
-		return `INSERT INTO balances (account, amount) SELECT * FROM ` + table + ` WHERE true
-			ON CONFLICT (account) DO UPDATE SET amount = balances.amount + excluded.amount`
-	})
 	return nil
 }

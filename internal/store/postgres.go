@@ -17,6 +17,7 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
 )
 
 var postgres = engine{
@@ -46,23 +47,23 @@ const chunk = 1000
 
 // begin locks the marketplace's revision, which stands for all, on every
 // replica. Readers go on.
-func (w *postgresWriting) begin(ctx context.Context, accounts []string) (revision int64, held map[string]int64, err error) {
-	held = map[string]int64{}
+func (w *postgresWriting) begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error) {
+	standings = map[ledger.Account]ledger.Standing{}
 	var b pgx.Batch
 	b.Queue(`BEGIN`)
 	b.Queue(`SELECT revision FROM market WHERE id = 1 FOR UPDATE`).QueryRow(func(row pgx.Row) error { return row.Scan(&revision) })
 	if len(accounts) > 0 {
-		b.Queue(`SELECT account, amount FROM balances WHERE account = ANY ($1) ORDER BY account`, accounts).Query(func(rows pgx.Rows) error {
-			var account string
-			var amount int64
-			_, err := pgx.ForEachRow(rows, []any{&account, &amount}, func() error {
-				held[account] = amount
+		b.Queue(`SELECT account, amount, head FROM balances WHERE account = ANY ($1) ORDER BY account`, accounts).Query(func(rows pgx.Rows) error {
+			var account ledger.Account
+			var standing ledger.Standing
+			_, err := pgx.ForEachRow(rows, []any{&account, &standing.Amount, &standing.Head}, func() error {
+				standings[account] = standing
 				return nil
 			})
 			return err
 		})
 	}
-	return revision, held, w.send(ctx, &b)
+	return revision, standings, w.send(ctx, &b)
 }
 
 func (w *postgresWriting) run(ctx context.Context, s *script) error {

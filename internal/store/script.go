@@ -54,6 +54,7 @@ func (t *Tx) later(s *script) {
 
 // flush runs what was to run later.
 func (t *Tx) flush(ctx context.Context) error {
+	t.noteSheet()
 	due := t.pending
 	t.pending = script{}
 	if len(due.statements) == 0 {

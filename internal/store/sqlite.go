@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -17,6 +18,8 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/money"
 )
 
 var sqlite = engine{
@@ -61,7 +64,7 @@ type compiled struct {
 
 // failing has a statement that fails leave what it did, as its transaction ends
 // with it: SQLite would keep a journal for each statement otherwise.
-var failing = strings.NewReplacer("INSERT INTO ", "INSERT OR FAIL INTO ", "UPDATE servers ", "UPDATE OR FAIL servers ", "UPDATE balances ", "UPDATE OR FAIL balances ")
+var failing = strings.NewReplacer("INSERT INTO ", "INSERT OR FAIL INTO ", "UPDATE servers ", "UPDATE OR FAIL servers ")
 
 // get returns a statement as it was compiled for a connection of the driver, and
 // its arguments as the driver takes them.
@@ -88,25 +91,31 @@ func (c *compiled) get(ctx context.Context, of any, text string, line []any) (re
 	return ready, args, nil
 }
 
-func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (revision int64, held map[string]int64, err error) {
-	held = map[string]int64{}
+func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error) {
+	standings = map[ledger.Account]ledger.Standing{}
 	err = w.conn.Raw(func(of any) error {
 		if _, err := w.exec(ctx, of, `BEGIN IMMEDIATE`, nil); err != nil { // waits as long as ctx and busy_timeout allow
 			return err
 		}
 		for _, account := range accounts {
-			amount, found, err := w.number(ctx, of, `SELECT amount FROM balances WHERE account = ?`, account)
+			row, err := w.first(ctx, of, `SELECT amount, head FROM balances WHERE account = ?`, account)
 			if err != nil {
 				return err
 			}
-			if found {
-				held[account] = amount
+			if row != nil {
+				amount, _ := row[0].(int64)
+				head, _ := row[1].(string)
+				standings[ledger.Account(account)] = ledger.Standing{Amount: money.Amount(amount), Head: ledger.Hash(head)}
 			}
 		}
-		revision, _, err = w.number(ctx, of, `SELECT revision FROM market WHERE id = 1`)
-		return err
+		row, err := w.first(ctx, of, `SELECT revision FROM market WHERE id = 1`)
+		if err != nil || row == nil {
+			return cmp.Or(err, errNoMarket)
+		}
+		revision, _ = row[0].(int64)
+		return nil
 	})
-	return revision, held, err
+	return revision, standings, err
 }
 
 func (w *sqliteWriting) run(ctx context.Context, s *script) error {
@@ -187,22 +196,19 @@ func (c *compiled) exec(ctx context.Context, of any, text string, line []any) (i
 	return res.RowsAffected()
 }
 
-// number returns the first value of a query, if it has a row.
-func (c *compiled) number(ctx context.Context, of any, text string, line ...any) (n int64, found bool, err error) {
+// first returns the first row of a query, nil when it has none.
+func (c *compiled) first(ctx context.Context, of any, text string, line ...any) ([]driver.Value, error) {
 	ready, args, err := c.get(ctx, of, text, line)
 	if err != nil {
-		return 0, false, err
+		return nil, err
 	}
 	list, err := ready.(driver.StmtQueryContext).QueryContext(context.WithoutCancel(ctx), args)
 	if err != nil {
-		return 0, false, err
+		return nil, err
 	}
-	value := []driver.Value{nil}
-	if err = list.Next(value); err == nil {
-		n, found = value[0].(int64)
+	row := make([]driver.Value, len(list.Columns()))
+	if err = list.Next(row); errors.Is(err, io.EOF) {
+		row, err = nil, nil
 	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return n, found, errors.Join(err, list.Close())
+	return row, errors.Join(err, list.Close())
 }

@@ -19,7 +19,6 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
-	"github.com/cpucloud/cpucloud/internal/money"
 )
 
 // Store is an open database.
@@ -46,7 +45,11 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database for reading: %w", err), writer.Close())
 	}
-	return &Store{engine: e, writer: writer, reader: reader}, nil
+	s := &Store{engine: e, writer: writer, reader: reader}
+	if err := s.Write(ctx, func(tx *Tx) error { return tx.seal(ctx) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("seal the ledger: %w", err), s.Close())
+	}
+	return s, nil
 }
 
 // Close closes the database.
@@ -66,18 +69,19 @@ type Tx struct {
 	revision int64           // of the marketplace that it makes, 0 while it changes nothing there
 	changed  map[string]bool // servers that sell otherwise, by id; written at the end
 	pending  script
+	sheet    ledger.Sheet
 }
 
 // Write runs fn in one transaction that is committed when fn returns nil. There
 // is one at a time on both engines, over all replicas: what fn reads stays so
 // until it is done, and no two of them can be in each other's way.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
-	return s.WriteKnowing(ctx, nil, func(tx *Tx, _ map[ledger.Account]money.Amount) error { return fn(tx) })
+	return s.WriteKnowing(ctx, nil, fn)
 }
 
-// WriteKnowing is Write for what has to know what accounts hold, in one piece
-// with the beginning. Those that never held anything are left out.
-func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn func(tx *Tx, held map[ledger.Account]money.Amount) error) error {
+// WriteKnowing is Write for what has to know how accounts stand, which is read in
+// one piece with the beginning: Sheet has them.
+func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn func(tx *Tx) error) error {
 	names := convert(accounts, func(a ledger.Account) string { return string(a) })
 	if err := checkText(convert(names, func(name string) any { return name })); err != nil {
 		return err
@@ -94,19 +98,19 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 			t.writing.rollback(context.WithoutCancel(ctx))
 		}
 	}()
-	base, amounts, err := t.writing.begin(ctx, names)
+	base, standings, err := t.writing.begin(ctx, names)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	t.base = base
-	held := make(map[ledger.Account]money.Amount, len(amounts))
-	for name, amount := range amounts {
-		held[ledger.Account(name)] = money.Amount(amount)
+	for _, a := range accounts {
+		t.sheet.Know(a, standings[a])
 	}
-	if err := fn(t, held); err != nil {
+	if err := fn(t); err != nil {
 		return err
 	}
 	t.noteRevision()
+	t.noteSheet()
 	if err := t.writing.commit(ctx, &t.pending); err != nil {
 		return err
 	}

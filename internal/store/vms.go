@@ -38,6 +38,8 @@ type vmRow struct {
 	NextBilling  int64
 	EndedAt      int64
 	Gone         bool
+	Epochs       int64
+	Settled      int64
 
 	AffinityGroup string
 }
@@ -53,7 +55,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		State: vm.State(r.State), Since: at(r.Since), Reason: r.Reason, Deadline: at(r.Deadline), Address: address,
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
-		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, AffinityGroup: r.AffinityGroup,
+		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 	}
 	return v, fromJSON(r.Spec, &v.Spec)
 }
@@ -62,10 +64,12 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.affinity_group`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group`
 
 // InsertVM adds a VM.
-func (t *Tx) InsertVM(v vm.VM) error { return t.StoreOrders(Orders{VMs: []vm.VM{v}}) }
+func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
+	return t.StoreOrders(ctx, Orders{VMs: []vm.VM{v}})
+}
 
 func (s *script) vms(list []vm.VM) error {
 	lines := make([][]any, len(list))
@@ -77,11 +81,11 @@ func (s *script) vms(list []vm.VM) error {
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
-			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.AffinityGroup,
+			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
-		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, affinity_group)`, lines)
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group)`, lines)
 	return nil
 }
 
@@ -92,9 +96,9 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 		return err
 	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
-		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ? WHERE id = ?`,
+		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
-		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.ID)
+		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.ID)
 	return err
 }
 

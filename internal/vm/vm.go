@@ -41,7 +41,9 @@ type VM struct {
 	Epoch       time.Duration // length of a billing period
 	CreatedAt   time.Time
 	ActivatedAt time.Time // zero until it was Active
-	NextBilling time.Time // zero until it was Active
+	NextBilling time.Time // zero while nothing falls due
+	Epochs      int64     // how many were charged
+	Settled     int64     // how many of them its provider has for good
 	EndedAt     time.Time // zero while it may still run
 	// AffinityGroup keeps it off the servers where VMs of the same account and
 	// group are; "" is none.

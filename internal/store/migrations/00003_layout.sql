@@ -9,6 +9,10 @@
 -- POSTGRES: ALTER TABLE vms DROP CONSTRAINT vms_account_id_fkey;
 -- POSTGRES: ALTER TABLE vms DROP CONSTRAINT vms_server_id_fkey;
 
+-- A VM may be wanted powered off, too.
+-- POSTGRES: ALTER TABLE vms DROP CONSTRAINT vms_goal_check;
+-- POSTGRES: ALTER TABLE vms ADD CONSTRAINT vms_goal_check CHECK (goal IN ('run', 'halt', 'remove'));
+
 -- Lines of a timeline are counted by n from 0, in the order in which they came.
 CREATE TABLE vm_lines (
     vm_id TEXT NOT NULL,
@@ -34,7 +38,7 @@ ALTER TABLE vm_lines RENAME TO vm_events;
 -- SQLITE:     datacenter_id  TEXT NOT NULL,
 -- SQLITE:     name           TEXT NOT NULL,
 -- SQLITE:     spec           TEXT NOT NULL,
--- SQLITE:     goal           TEXT NOT NULL CHECK (goal IN ('run', 'remove')),
+-- SQLITE:     goal           TEXT NOT NULL CHECK (goal IN ('run', 'halt', 'remove')),
 -- SQLITE:     generation     BIGINT NOT NULL,
 -- SQLITE:     reached        BIGINT NOT NULL,
 -- SQLITE:     state          TEXT NOT NULL CHECK (state IN

@@ -81,8 +81,8 @@ var accounts = map[string]func(*db){
 	"answers to requests": func(d *db) {
 		first := store.Answer{AccountID: anna, Key: "k", Request: "r", Answer: `[{"id":"it's ?"}]`, CreatedAt: now.UTC()}
 		keep := func(a store.Answer) func(context.Context, *store.Tx) error {
-			return func(_ context.Context, tx *store.Tx) error {
-				return tx.StoreOrders(store.Orders{Answers: []store.Answer{a}})
+			return func(ctx context.Context, tx *store.Tx) error {
+				return tx.StoreOrders(ctx, store.Orders{Answers: []store.Answer{a}})
 			}
 		}
 		kept := func(accountID, key string) []store.Answer {

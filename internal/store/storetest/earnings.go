@@ -20,7 +20,7 @@ func (d *db) earned() (first, second string) {
 	a, b := machine(1), machine(2)
 	day := time.Date(2026, 3, 1, 23, 59, 59, 999_999_000, time.UTC)
 	d.write(func(ctx context.Context, tx *store.Tx) error {
-		if err := errors.Join(tx.InsertVM(a), tx.InsertVM(b)); err != nil {
+		if err := errors.Join(tx.InsertVM(ctx, a), tx.InsertVM(ctx, b)); err != nil {
 			return err
 		}
 		for _, e := range []ledger.Entry{
@@ -83,7 +83,7 @@ var earnings = map[string]func(*db){
 		here, there := machine(1), machine(2)
 		there.Gone = true
 		d.write(func(ctx context.Context, tx *store.Tx) error {
-			return errors.Join(tx.InsertServer(ctx, named), tx.InsertVM(here), tx.InsertVM(there))
+			return errors.Join(tx.InsertServer(ctx, named), tx.InsertVM(ctx, here), tx.InsertVM(ctx, there))
 		})
 		find := func(provider, given string) (id string) {
 			d.read(func(ctx context.Context, tx *store.Tx) error {

@@ -14,9 +14,9 @@ import (
 
 func (d *db) insert(list ...vm.VM) {
 	d.t.Helper()
-	d.write(func(_ context.Context, tx *store.Tx) error {
+	d.write(func(ctx context.Context, tx *store.Tx) error {
 		for _, v := range list {
-			if err := tx.InsertVM(v); err != nil {
+			if err := tx.InsertVM(ctx, v); err != nil {
 				return err
 			}
 		}
@@ -48,7 +48,7 @@ var vms = map[string]func(*db){
 			_, err := tx.VM(ctx, "0x")
 			return err
 		})
-		d.refuses("a VM twice", fault.Internal, func(_ context.Context, tx *store.Tx) error { return tx.InsertVM(v) })
+		d.refuses("a VM twice", fault.Internal, func(ctx context.Context, tx *store.Tx) error { return tx.InsertVM(ctx, v) })
 	},
 	"a VM that never was anything": func(d *db) {
 		d.furnish()
@@ -98,7 +98,7 @@ var vms = map[string]func(*db){
 		} {
 			v := machine(1)
 			spoil(&v)
-			d.refuses(name, fault.Internal, func(_ context.Context, tx *store.Tx) error { return tx.InsertVM(v) })
+			d.refuses(name, fault.Internal, func(ctx context.Context, tx *store.Tx) error { return tx.InsertVM(ctx, v) })
 		}
 		for _, state := range []vm.State{
 			vm.New, vm.Launching, vm.Active, vm.SmallBalance, vm.InsufficientFunds, vm.Terminated, vm.Stopped, vm.Failed,
@@ -106,7 +106,7 @@ var vms = map[string]func(*db){
 			v := machine(1)
 			v.State = state
 			stop := errors.New("stop")
-			err := d.try(func(_ context.Context, tx *store.Tx) error { return errors.Join(tx.InsertVM(v), stop) })
+			err := d.try(func(ctx context.Context, tx *store.Tx) error { return errors.Join(tx.InsertVM(ctx, v), stop) })
 			if !errors.Is(err, stop) || contains(err, "INSERT") {
 				d.t.Errorf("state %s: %v", state, err)
 			}
@@ -119,7 +119,7 @@ var vms = map[string]func(*db){
 		d.insert(first)
 		first.State, first.Goal = vm.Stopped, vm.Remove
 		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.UpdateVM(ctx, first) })
-		d.refuses("the address of a VM that is still there", fault.Internal, func(_ context.Context, tx *store.Tx) error { return tx.InsertVM(second) })
+		d.refuses("the address of a VM that is still there", fault.Internal, func(ctx context.Context, tx *store.Tx) error { return tx.InsertVM(ctx, second) })
 		first.Gone = true
 		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.UpdateVM(ctx, first) })
 		d.insert(second)

@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// mostFindings is how many findings are told one by one.
+const mostFindings = 1_000
+
+// Finding is something in the stored ledger that can't be.
+type Finding struct {
+	Account Account // that it is about, "" for none
+	Entry   string  // key of the entry that it is about, "" for none
+	Text    string
+}
+
+// Books are a ledger gone through again from its first entry: what follows from
+// the entries alone. The zero value is ready to use.
+type Books struct {
+	Entries   int64
+	Findings  []Finding
+	standings map[Account]*Standing
+}
+
+// Read takes the next entry in the order in which they were written.
+func (b *Books) Read(e Sealed) {
+	from, to := b.standing(e.From), b.standing(e.To)
+	b.Entries++
+	if err := e.Check(); err != nil {
+		b.find(Finding{Entry: e.Key, Text: err.Error()})
+	}
+	if sealed := Seal(e.Entry, from.Head, to.Head); sealed.Hash != e.Hash {
+		b.find(Finding{Entry: e.Key, Text: "its seal does not fit: it, or one before it in the chain of " + string(e.From) + " or " + string(e.To) + ", was changed or is gone"})
+	}
+	// The chain goes on with what is stored, so that one change is one finding.
+	from.Amount, from.Head = from.Amount-e.Amount, e.Hash
+	to.Amount, to.Head = to.Amount+e.Amount, e.Hash
+	if from.Amount < 0 && !e.From.MayOwe() {
+		b.find(Finding{Account: e.From, Entry: e.Key, Text: fmt.Sprintf("the account falls to %s USDC", from.Amount)})
+	}
+}
+
+func (b *Books) standing(a Account) *Standing {
+	if b.standings == nil {
+		b.standings = map[Account]*Standing{}
+	}
+	s := b.standings[a]
+	if s == nil {
+		s = &Standing{}
+		b.standings[a] = s
+	}
+	return s
+}
+
+func (b *Books) find(f Finding) {
+	if len(b.Findings) < mostFindings {
+		b.Findings = append(b.Findings, f)
+	}
+}
+
+// Compare compares what follows from the entries with the standing that is
+// stored of one account. Each account is compared once; what no stored account
+// was compared with is found by Close.
+func (b *Books) Compare(a Account, stored Standing) {
+	counted := b.standings[a]
+	if counted == nil {
+		counted = &Standing{}
+	}
+	if stored.Amount != counted.Amount {
+		b.find(Finding{Account: a, Text: fmt.Sprintf("the stored balance is %s USDC, its entries add up to %s", stored.Amount, counted.Amount)})
+	}
+	if stored.Head != counted.Head {
+		b.find(Finding{Account: a, Text: "the stored balance does not stand behind the last entry of its account"})
+	}
+	delete(b.standings, a)
+}
+
+// Close finds the accounts that have entries and no stored balance.
+func (b *Books) Close() []Finding {
+	for _, a := range slices.Sorted(maps.Keys(b.standings)) {
+		b.find(Finding{Account: a, Text: fmt.Sprintf("there is no stored balance, its entries add up to %s USDC", b.standings[a].Amount)})
+	}
+	b.standings = nil
+	slices.SortStableFunc(b.Findings, func(x, y Finding) int {
+		return cmp.Or(cmp.Compare(x.Account, y.Account), cmp.Compare(x.Entry, y.Entry))
+	})
+	return b.Findings
+}
+
+// Err returns an Internal fault that tells the first finding, nil when there is
+// none.
+func (b *Books) Err() error {
+	if len(b.Findings) == 0 {
+		return nil
+	}
+	f := b.Findings[0]
+	return fault.Newf(fault.Internal, "the ledger is not sound: %s %s: %s", f.Account, f.Entry, f.Text)
+}
