@@ -24,6 +24,7 @@ const (
 	Preparing   Phase = "preparing"   // its image is fetched, its disk made
 	Booting     Phase = "booting"     // its machine runs but does not answer yet
 	Ready       Phase = "ready"       // it answers, or has run so long that it need not
+	Halted      Phase = "halted"      // nothing of it runs, its disk is kept
 	Broken      Phase = "broken"      // it can't be started, and trying again will not help
 	Quarantined Phase = "quarantined" // on the server though nobody asked for it; left as it is
 )
@@ -55,7 +56,7 @@ func (p Phase) Cause() (c Cause, ok bool) {
 		return SeenReady, true
 	case Broken:
 		return SeenBroken, true
-	case Absent, Quarantined:
+	case Absent, Halted, Quarantined:
 		return "", false
 	}
 	return "", false

@@ -73,6 +73,7 @@ type Goal string
 // The goals.
 const (
 	Run    Goal = "run"    // boot it and keep it running
+	Halt   Goal = "halt"   // keep it powered off, with its disk and address
 	Remove Goal = "remove" // end it and purge its disk: only ever by its customer, or after an announced time
 )
 

@@ -41,6 +41,16 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// A VM that is powered off for a while is none that failed, or is new.
+func TestPhaseThatCausesNothing(t *testing.T) {
+	t.Parallel()
+	for _, p := range []vm.Phase{vm.Absent, vm.Halted, vm.Quarantined, "sleeping"} {
+		if c, ok := p.Cause(); ok || c != "" {
+			t.Errorf("%s causes %q, want nothing", p, c)
+		}
+	}
+}
+
 // Whatever happens in whatever order, an ended VM never comes back, and only
 // the wish of its customer or its provider ends one that was Active.
 func TestNextNeverRevives(t *testing.T) {

@@ -69,7 +69,7 @@ func checkSighting(s vm.Sighting) error {
 
 func known(p vm.Phase) bool {
 	switch p {
-	case vm.Absent, vm.Preparing, vm.Booting, vm.Ready, vm.Broken, vm.Quarantined:
+	case vm.Absent, vm.Preparing, vm.Booting, vm.Ready, vm.Halted, vm.Broken, vm.Quarantined:
 		return true
 	}
 	return false
