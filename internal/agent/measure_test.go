@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -213,12 +214,11 @@ func TestRefusedForGood(t *testing.T) {
 		level   string
 		says    string
 	}{
-		"a copy": {
-			fault.New(fault.Conflict, "this server's identity is used by another machine; let one of them join anew with a fresh data folder"), "ERROR", "cpucloud agent join",
-		},
-		"removed": {fault.New(fault.Denied, "this server was removed"), "ERROR", "cpucloud down"},
-		"late":    {fault.New(fault.Conflict, "report 5 is not newer than the last one"), "WARN", "not newer"},
-		"away":    {fault.New(fault.Unavailable, "the store does not answer"), "WARN", "the store does not answer"},
+		"a copy":    {fmt.Errorf("sync: %w", vm.ErrCopied), "ERROR", "cpucloud agent join"},
+		"its words": {fault.New(fault.Conflict, fault.Message(vm.ErrCopied)), "WARN", "used by another machine"},
+		"removed":   {fault.New(fault.Denied, "this server was removed"), "ERROR", "cpucloud down"},
+		"late":      {fault.New(fault.Conflict, "report 5 is not newer than the last one"), "WARN", "not newer"},
+		"away":      {fault.New(fault.Unavailable, "the store does not answer"), "WARN", "the store does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -2,9 +2,10 @@ package agent
 
 import (
 	"context"
-	"strings"
+	"errors"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // trouble is why reports do not get through. Whatever it is, the VMs go on.
@@ -17,15 +18,11 @@ const (
 	removed trouble = "removed" // the control plane does not know this server, or no more
 )
 
-// identityUsed is what the control plane says to one of two machines with the
-// same key. It comes as a Conflict, as does a report that is too old.
-const identityUsed = "identity is used by another machine"
-
 func troubleOf(err error) trouble {
 	switch {
 	case fault.Is(err, fault.Denied):
 		return removed
-	case fault.Is(err, fault.Conflict) && strings.Contains(fault.Message(err), identityUsed):
+	case errors.Is(err, vm.ErrCopied):
 		return copied
 	case fault.Is(err, fault.Conflict):
 		return behind

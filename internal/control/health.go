@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -31,9 +32,6 @@ const (
 	problemHardware  = "hardware: "  // goes by the provider's word, or when the old hardware is back
 	problemInventory = "inventory: " // goes by itself once all that is taken is there again
 )
-
-// errCopied refuses the report of a copy.
-var errCopied = fault.New(fault.Conflict, "this server's identity is used by another machine; let one of them join anew with a fresh data folder")
 
 // hear takes in what a report says of the server itself; sells is true when
 // what it sells may have changed.
@@ -85,7 +83,7 @@ func spoken(server *store.Server, instance string) error {
 	case instance == "" || i == 0:
 		return nil
 	case i > 0:
-		return errCopied
+		return vm.ErrCopied
 	}
 	server.Instances = append([]string{instance}, server.Instances...)
 	server.Instances = server.Instances[:min(len(server.Instances), rememberedStarts)]
@@ -172,7 +170,7 @@ func (s *Service) tellChanges(ctx context.Context, tx *store.Tx, a, b store.Serv
 // refuse tells on the server's timeline that a report was refused, and why.
 func (s *Service) refuse(ctx context.Context, serverID string, r vm.Report, err error) {
 	switch {
-	case fault.Is(err, fault.Conflict) && fault.Message(err) == fault.Message(errCopied):
+	case errors.Is(err, vm.ErrCopied):
 		s.copied(ctx, serverID)
 	case fault.Is(err, fault.Conflict):
 		s.refused(ctx, serverID, "replay", fmt.Sprintf("report %d was refused: one as new was taken in before", r.Sequence))

@@ -2,7 +2,13 @@ package vm
 
 import (
 	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/fault"
 )
+
+// ErrCopied refuses the report of a machine whose identity another one has, too.
+// It is a Conflict fault as that of a late report is; unlike that, it does not
+// pass by itself, so both sides of the wire know it by this value.
+var ErrCopied = fault.New(fault.Conflict, "this server's identity is used by another machine; let one of them join anew with a fresh data folder")
 
 // Version says which list an agent follows.
 type Version struct {

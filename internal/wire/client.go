@@ -83,8 +83,8 @@ func Enroll(ctx context.Context, address string, h *http.Client, token string, k
 // Sync reports and returns the list to follow: a newer one than known as soon
 // as there is one, or known with news false after wait, at most MaxWait. Every
 // report needs a new sequence. Errors: a fault of the control plane, Conflict
-// for a sequence that is not above the last; ErrForged, ErrForeign and ErrOlder;
-// an Unavailable fault when the control plane is out of reach.
+// for a sequence that is not above the last, vm.ErrCopied for a copy;
+// ErrForged, ErrForeign and ErrOlder; an Unavailable fault when the control plane is out of reach.
 func (c *Client) Sync(ctx context.Context, report vm.Report, known vm.List, wait time.Duration) (list vm.List, news bool, err error) {
 	wait = min(wait, MaxWait)
 	ctx, cancel := context.WithTimeout(ctx, wait+transfer)
@@ -195,6 +195,9 @@ func refusal(status int, body []byte) error {
 	var p problem
 	if err := json.Unmarshal(body, &p); err != nil || p.Error == "" {
 		p.Error = http.StatusText(status)
+	}
+	if p.Code == codeCopied {
+		return vm.ErrCopied
 	}
 	return fault.New(kindOf(status), p.Error)
 }

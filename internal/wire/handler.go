@@ -26,7 +26,7 @@ type Control interface {
 	// NotFound fault when there is none.
 	AgentKey(ctx context.Context, serverID string) (ed25519.PublicKey, error)
 	// Observe takes in a report. Returns a Conflict fault when its sequence
-	// is not above that of the last one.
+	// is not above that of the last one, and vm.ErrCopied to a copy.
 	Observe(ctx context.Context, serverID string, r vm.Report) error
 	// Orders returns all that should be on a server.
 	Orders(ctx context.Context, serverID string) (vm.List, error)
@@ -83,7 +83,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, do func(*http.Re
 		result, err = do(r, w, c)
 	}
 	if err != nil {
-		status, result = statuses[fault.KindOf(err)], problem{fault.Message(err)}
+		status, result = statuses[fault.KindOf(err)], problemOf(err)
 		level := slog.LevelInfo
 		if status == http.StatusInternalServerError {
 			level = slog.LevelError

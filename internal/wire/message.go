@@ -14,11 +14,13 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -87,6 +89,18 @@ type orders struct {
 // problem is the body of every answer that is not a success.
 type problem struct {
 	Error string `json:"error"`
+	Code  string `json:"code,omitempty"` // where the status alone does not say what to do
+}
+
+// codeCopied is the code of vm.ErrCopied.
+const codeCopied = "copied_identity"
+
+func problemOf(err error) problem {
+	p := problem{Error: fault.Message(err)}
+	if errors.Is(err, vm.ErrCopied) {
+		p.Code = codeCopied
+	}
+	return p
 }
 
 // request returns the text that an agent signs. It holds the server's id, so

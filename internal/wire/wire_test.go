@@ -34,6 +34,7 @@ type control struct {
 	reports  []vm.Report
 	watchers map[chan struct{}]bool
 	failure  error // of Orders
+	refusal  error // of Observe
 }
 
 func newControl(seed byte) *control {
@@ -69,6 +70,9 @@ func (c *control) AgentKey(_ context.Context, id string) (ed25519.PublicKey, err
 func (c *control) Observe(_ context.Context, _ string, r vm.Report) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.refusal != nil {
+		return c.refusal
+	}
 	if r.Sequence <= c.sequence {
 		return fault.New(fault.Conflict, "a newer report was seen")
 	}
@@ -213,6 +217,41 @@ func TestSyncTellsAndLearns(t *testing.T) {
 	}
 	if _, _, err = client.Sync(t.Context(), vm.Report{Sequence: 2}, list, 0); !fault.Is(err, fault.Conflict) {
 		t.Errorf("Sync with an old sequence: %v, want a Conflict fault", err)
+	}
+}
+
+// A copy is told apart from a late report by what stands beside the sentence,
+// which is there for agents and people who know no codes.
+func TestCopiesAreToldByCode(t *testing.T) {
+	t.Parallel()
+	says := fault.Message(vm.ErrCopied)
+	for name, tt := range map[string]struct {
+		refusal error
+		copied  bool
+		body    string
+	}{
+		"a copy":             {vm.ErrCopied, true, `{"error":"` + says + `","code":"copied_identity"}`},
+		"a copy, wrapped":    {fmt.Errorf("observe: %w", vm.ErrCopied), true, `{"error":"` + says + `","code":"copied_identity"}`},
+		"a late report":      {fault.New(fault.Conflict, "not newer"), false, `{"error":"not newer"}`},
+		"its sentence alone": {fault.New(fault.Conflict, says), false, `{"error":"` + says + `"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newControl(1)
+			c.refusal = tt.refusal
+			var body []byte
+			client := join(t, c, direct{tamper: func(r *http.Response) {
+				body, _ = io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+			}})
+			_, _, err := client.Sync(t.Context(), vm.Report{Sequence: 1}, vm.List{}, 0)
+			if errors.Is(err, vm.ErrCopied) != tt.copied || !fault.Is(err, fault.Conflict) || fault.Message(err) != fault.Message(tt.refusal) {
+				t.Errorf("Sync: %v, want a Conflict fault that is vm.ErrCopied: %t, and says %q", err, tt.copied, fault.Message(tt.refusal))
+			}
+			if got := string(body); got != tt.body {
+				t.Errorf("the answer is %s, want %s", got, tt.body)
+			}
+		})
 	}
 }
 
