@@ -38,7 +38,13 @@ func TestProviderRequests(t *testing.T) {
 		`POST /v1/providers/p/servers/s/cordon {}`:        func(ctx context.Context, c *client.Client) (any, error) { return c.Cordon(ctx, "p", "s") },
 		`POST /v1/providers/p/servers/s/uncordon {}`:      func(ctx context.Context, c *client.Client) (any, error) { return c.Uncordon(ctx, "p", "s") },
 		`POST /v1/providers/p/servers/s/remove {}`:        func(ctx context.Context, c *client.Client) (any, error) { return c.RemoveServer(ctx, "p", "s") },
-		`POST /v1/providers/p/servers/s/benchmark {}`:     func(ctx context.Context, c *client.Client) (any, error) { return c.BenchmarkServer(ctx, "p", "s") },
+		`POST /v1/providers/p/servers/s/remove {"lost":true}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.RemoveLostServer(ctx, "p", "s", "")
+		},
+		`POST /v1/providers/p/servers/s/remove {"lost":true,"reason":"r"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.RemoveLostServer(ctx, "p", "s", "r")
+		},
+		`POST /v1/providers/p/servers/s/benchmark {}`: func(ctx context.Context, c *client.Client) (any, error) { return c.BenchmarkServer(ctx, "p", "s") },
 		`POST /v1/providers/p/vms/0x1/terminate {"reason":"r"}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.TerminateVM(ctx, "p", "0x1", "r")
 		},

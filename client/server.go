@@ -138,6 +138,16 @@ func (c *Client) RemoveServer(ctx context.Context, provider, server string) (Ser
 	return c.tellServer(ctx, provider, server, "remove", nil, false)
 }
 
+// RemoveLostServer takes a server out of the marketplace whose machine is gone
+// for good. Its VMs are ended; their customers read the reason, which may be "".
+func (c *Client) RemoveLostServer(ctx context.Context, provider, server, reason string) (Server, error) {
+	body := map[string]any{"lost": true}
+	if reason != "" {
+		body["reason"] = reason
+	}
+	return c.tellServer(ctx, provider, server, "remove", body, false)
+}
+
 // BenchmarkServer asks a server to measure itself anew.
 func (c *Client) BenchmarkServer(ctx context.Context, provider, server string) (Server, error) {
 	return c.tellServer(ctx, provider, server, "benchmark", nil, false)

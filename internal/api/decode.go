@@ -69,13 +69,16 @@ func words(t reflect.Type) string {
 	case reflect.TypeFor[decimal]():
 		return "a decimal number in a string"
 	}
-	if t.Kind() == reflect.String {
+	switch t.Kind() { //nolint:exhaustive // members are of no other kind
+	case reflect.String:
 		return "a string"
-	}
-	if t.Kind() == reflect.Slice {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
 		return "an array"
+	default:
+		return "an object"
 	}
-	return "an object"
 }
 
 // integer is a whole JSON number; 80.0 and 8e1 are ones too.

@@ -63,7 +63,7 @@ func (a *api) describe(op operation, in, out reflect.Type) {
 		Parameters: op.parameters(), Responses: map[string]*huma.Response{},
 	}
 	if in != reflect.TypeFor[none]() {
-		o.RequestBody = &huma.RequestBody{Required: op.path != "/marketplace/offers", Content: content(schemas.Schema(in, true, op.id), op.request)}
+		o.RequestBody = &huma.RequestBody{Required: !op.optional, Content: content(schemas.Schema(in, true, op.id), op.request)}
 	}
 	success := &huma.Response{Description: http.StatusText(op.success())}
 	if op.response != "" {

@@ -13,6 +13,7 @@ var searchOffers = operation{
 	summary: "Search for available offers",
 	text: "Returns what is free and fits, cheapest first. All filters are optional; an empty object, or no body, returns every offer. " +
 		"No match is an empty array. Lists are alternatives, different filters must all hold.",
+	optional: true,
 	request: `{"basicConfiguration": "cpu-2-ram-4gb-storage-25gb", "datacenter": {"countries": ["US"]},
 		"hardware": {"cpu": [{"manufacturer": "AMD", "architecture": "Zen"}], "memory": [{"type": "DDR", "generation": "5"}], "storage": [{"type": "NVMe"}]},
 		"additionalResources": {"storage": [{"supply": 50, "units": "GiB", "type": "NVMe"}]}, "maxTotalPricePerEpochUsd": "2.5"}`,

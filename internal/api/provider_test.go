@@ -265,6 +265,30 @@ func TestServerVerbs(t *testing.T) {
 	c.sendAs(nora, "POST", "/v1/providers/Nord/servers/"+c.agent.server+"/cordon", "").refused(409, "server one was removed; a machine joins again with a new token")
 }
 
+// A server that died with its VMs is removed with them.
+func TestServerLost(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	nora := c.seller()
+	id := c.deployIn("DE")
+	c.report(vm.Ready)
+	c.control.Advance(2 * time.Minute)
+	if _, err := c.control.NoteSilence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const path = "/v1/providers/Nord/servers/one/remove"
+	c.sendAs(nora, "POST", path, "{}").refused(409, "VMs are on server one: 1; drain it")
+	var s serverAnswer
+	c.sendAs(nora, "POST", path, `{"lost": true, "reason": "it burnt down"}`).wants(http.StatusOK, &s)
+	if s.State != "removed" {
+		t.Errorf("remove: %+v", s)
+	}
+	if told := c.send("GET", "/v1/vms/"+id, "").body; !strings.Contains(told, "its server is lost: it burnt down") {
+		t.Errorf("the VM does not say why it ended: %s", told)
+	}
+	c.sendAs(nora, "POST", path, `{"lost": true}`).refused(404, `no server "one" of provider Nord`)
+}
+
 // A listing is declared whole; what is exported can be applied again.
 func TestListing(t *testing.T) {
 	t.Parallel()
@@ -356,6 +380,10 @@ func TestBadProviderRequests(t *testing.T) {
 			{"POST", server + "/drain", `{"deadline": 72}`, 400, "deadline has to be a string, not number"},
 			{"POST", server + "/drain", `{"deadline": "72h", "reason": "a\nb"}`, 422, "reason is not 1 to 500 printable characters on one line"},
 			{"POST", server + "/remove", ``, 409, "VMs are on server one: 1; drain it, and remove it once its agent has purged them"},
+			{"POST", server + "/remove", `{"lost": true}`, 409, "server one is not lost: its agent was heard at "},
+			{"POST", server + "/remove", `{"lost": true, "reason": "a\nb"}`, 422, "reason is not 1 to 500 printable characters on one line"},
+			{"POST", server + "/remove", `{"lost": "yes"}`, 400, "lost has to be true or false, not string"},
+			{"POST", server + "/remove", `{"reason": "fire"}`, 422, "reason is for a server that is lost; say lost too, or leave it out"},
 			{"POST", server + "/paint", ``, 404, "no such path"},
 			{"POST", "/v1/providers/Nord/vms/" + id + "/terminate", `{}`, 422, "reason is missing: say why in a sentence, the customer reads it"},
 			{"POST", "/v1/providers/Nord/vms/" + id + "/terminate", `{"reason": 1}`, 400, "reason has to be a string, not number"},
@@ -389,7 +417,7 @@ func TestForeignProvider(t *testing.T) {
 				continue
 			}
 			tried++
-			body := `{"datacenters": [], "offers": [], "datacenter": "de-fra-1", "deadline": "72h", "reason": "why not"}`
+			body := `{"datacenters": [], "offers": [], "datacenter": "de-fra-1", "deadline": "72h", "lost": true, "reason": "why not"}`
 			at := strings.NewReplacer("{provider}", "Nord", "{server}", "one", "{id}", id).Replace(path)
 			for _, key := range []string{other, c.key} {
 				c.sendAs(key, method, at, body).refused(404, `no provider "Nord"`)

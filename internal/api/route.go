@@ -23,6 +23,7 @@ type operation struct {
 	query    []parameter
 	headers  []parameter
 	request  string         // example, JSON
+	optional bool           // the body may be left out
 	response string         // example, JSON
 	body     reflect.Type   // of the answer where it writes itself; nil is what the handler returns
 	refusals map[int]string // by status: what is said, as an example

@@ -24,10 +24,6 @@ var (
 		"Draining is lifted, and the customers are told. A problem that goes by the provider's word is over: after two machines spoke for one "+
 			"server, the next one that reports is it; after the hardware changed, the server is listed as what its next report says.", wasRemoved)
 
-	removeServer = serverVerb("remove", "removeServer", "Remove a server from the marketplace",
-		"For good, and only once nothing is there: drain it first. The machine may join again with a new token.",
-		"VMs are on server nyc-1: 2; drain it, and remove it once its agent has purged them")
-
 	benchmarkServer = serverVerb("benchmark", "benchmarkServer", "Ask a server to measure itself", "The result comes with a later report.", wasRemoved)
 )
 
@@ -38,11 +34,6 @@ func (a *api) cordonServer(c *call, _ none) (Server, error) {
 
 func (a *api) uncordonServer(c *call, _ none) (Server, error) {
 	s, err := a.control.Uncordon(c.Context(), c.who, c.PathValue("provider"), c.PathValue("server"))
-	return a.serverOf(s), err
-}
-
-func (a *api) removeServer(c *call, _ none) (Server, error) {
-	s, err := a.control.Remove(c.Context(), c.who, c.PathValue("provider"), c.PathValue("server"))
 	return a.serverOf(s), err
 }
 

@@ -38,6 +38,27 @@ func (w *world) sells(t *testing.T, name string) {
 	}
 }
 
+func TestLosingAServerAsks(t *testing.T) {
+	t.Parallel()
+	for answer, state := range map[string]string{"y\n": "removed", "n\n": "open", "": "open"} {
+		w := newWorld(t)
+		w.sells(t, "Example")
+		w.terminal, w.stdin = true, answer
+		rack := w.cloud.sellers[0].servers[0]
+		rack["unreachableSince"] = "2026-01-31T12:00:00Z"
+		code, stdout, stderr := w.run(t, "provider", "server", "remove", "rack1", "--lost", "--reason", "it burnt down")
+		if code != 0 || rack["state"] != state || (stdout != "") != (state == "removed") {
+			t.Errorf("answer %q: exit code %d, rack1 is %s, stdout %q; want %s", answer, code, rack["state"], stdout, state)
+		}
+		if !strings.Contains(stderr, "Remove server rack1 as lost, and end 1 VM with all data? [y/N] ") {
+			t.Errorf("asked %q", stderr)
+		}
+		if state == "removed" && rack["lostReason"] != "it burnt down" {
+			t.Errorf("the reason was sent as %v", rack["lostReason"])
+		}
+	}
+}
+
 func TestApplyAsksOnATerminal(t *testing.T) {
 	t.Parallel()
 	for answer, applied := range map[string]bool{"y\n": true, "n\n": false, "": false} {

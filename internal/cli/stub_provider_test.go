@@ -192,6 +192,13 @@ func (p *seller) server(w http.ResponseWriter, path []string, body doc) {
 		}
 		v["state"], v["drainDeadline"] = "draining", time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC).Add(left)
 	case "remove":
+		if body["lost"] == true {
+			if v["unreachableSince"] == nil {
+				refuse(w, http.StatusConflict, "server is not lost: its agent was heard")
+				return
+			}
+			v["vms"], v["lostReason"] = 0, body["reason"]
+		}
 		if v["vms"] != 0 {
 			refuse(w, http.StatusConflict, "1 VM is on it; drain it first")
 			return

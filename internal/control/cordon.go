@@ -63,7 +63,8 @@ func forgive(server *store.Server) (what []string) {
 }
 
 // Remove takes a server out of the marketplace for good. Returns a Conflict
-// fault while VMs are there or quotes hold places.
+// fault while VMs are there or quotes hold places. One whose agent will never
+// purge its VMs is for RemoveLost.
 func (s *Service) Remove(ctx context.Context, who account.Actor, provider, given string) (Server, error) {
 	return s.manage(ctx, who, provider, given, func(tx *store.Tx, server store.Server) ([]string, error) {
 		vms, err := tx.ServerVMs(ctx, server.ID)

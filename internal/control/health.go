@@ -40,6 +40,9 @@ func (s *Service) hear(ctx context.Context, tx *store.Tx, serverID string, r vm.
 	if err != nil {
 		return false, err
 	}
+	if server.State == market.ServerRemoved { // since its agent was let in
+		return false, errRemoved
+	}
 	if r.Sequence <= server.ReportSequence {
 		return false, fault.Newf(fault.Conflict, "report %d is not newer than the last one", r.Sequence)
 	}

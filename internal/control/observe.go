@@ -16,7 +16,7 @@ import (
 // Observe takes an agent's report in: states follow, money follows the states.
 // Returns a Conflict fault for a report that isn't newer than the last one, and
 // for one by a copy of the server's identity; an Invalid one for an inventory
-// that no server has. What is refused is told on the server's timeline.
+// that no server has; a Denied one for a server that was removed. What is refused is told on the server's timeline.
 func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) error {
 	if err := checkInventory(r.Inventory); err != nil {
 		s.refused(ctx, serverID, "inventory", "a report was refused: "+fault.Message(err))
@@ -137,10 +137,20 @@ func (s *Service) observeRemoval(ctx context.Context, tx *store.Tx, v vm.VM, see
 	if seen.Phase != vm.Absent || seen.Generation != v.Generation || v.Gone {
 		return false, nil
 	}
-	v.Gone, v.Reached = true, seen.Generation
-	return true, firstError(
-		tx.UpdateVM(ctx, v), tx.GiveBack(ctx, v.ServerID, v.Spec.Demand()), tx.Revise(ctx, v.ServerID),
-		tx.PutEvent(ctx, v.ID, vm.Event{At: s.Now().UTC(), Key: "removed", Text: "its disk was purged and its place is free again"}),
+	v.Reached = seen.Generation
+	return true, s.leave(ctx, tx, v, "its disk was purged and its place is free again")
+}
+
+// leave frees what a VM took of its server: nothing of it is there any more.
+func (s *Service) leave(ctx context.Context, tx *store.Tx, v vm.VM, text string) error {
+	v.Gone = true
+	return firstErrorOf(
+		func() error { return tx.UpdateVM(ctx, v) },
+		func() error { return tx.GiveBack(ctx, v.ServerID, v.Spec.Demand()) },
+		func() error { return tx.Revise(ctx, v.ServerID) },
+		func() error {
+			return tx.PutEvent(ctx, v.ID, vm.Event{At: s.Now().UTC(), Key: "removed", Text: text})
+		},
 	)
 }
 

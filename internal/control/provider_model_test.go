@@ -8,13 +8,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/store/storetest"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// Whatever a provider ends and drains and a customer deploys and deletes, in
+// Whatever a provider ends, drains and loses and a customer deploys and deletes, in
 // whatever order: no money is made or lost, nothing is returned twice, and a
 // provider never owes.
 func TestProviderModel(t *testing.T) {
@@ -37,6 +38,7 @@ func TestProviderModel(t *testing.T) {
 				"drain":     func(*rapid.T) { m.drain() },
 				"uncordon":  func(*rapid.T) { _, err := m.Uncordon(rt.Context(), m.who, m.name, m.agent.id); m.must("Uncordon", err) },
 				"advance":   func(*rapid.T) { m.advance() },
+				"lose":      func(*rapid.T) { m.lose() },
 				"":          func(*rapid.T) { m.check() },
 			})
 		})
@@ -128,6 +130,23 @@ func (m *endings) advance() {
 			m.t.Errorf("%s is left behind as %s", v.ID, v.State)
 		}
 	}
+}
+
+// lose removes the server with all that is there, and has another one join.
+func (m *endings) lose() {
+	lost := m.look(m.agent.id)
+	m.silence(control.SilentAfter + time.Second)
+	before := m.free(m.anna)
+	m.shop.lose(m.agent.id, "it burnt down")
+	want(m.t, "free balance, which a lost server leaves", m.free(m.anna), before)
+	for _, was := range lost.There {
+		v := m.stored(was.ID)
+		if !v.State.Ended() || !v.Gone {
+			m.t.Errorf("%s is left on a lost server as %s", v.ID, v.State)
+		}
+		want(m.t, "reserve and rent", v.Reserved+v.Spent, was.Reserved+was.Spent)
+	}
+	m.agent = m.join(places)
 }
 
 func (m *endings) check() {

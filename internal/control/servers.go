@@ -12,6 +12,9 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
+// errRemoved refuses the agent of a server that is not of the marketplace.
+var errRemoved = fault.New(fault.Denied, "no such server, or it was removed")
+
 // AgentKey returns the public key of a server's agent, or a Denied fault.
 func (s *Service) AgentKey(ctx context.Context, serverID string) (ed25519.PublicKey, error) {
 	var server store.Server
@@ -20,7 +23,7 @@ func (s *Service) AgentKey(ctx context.Context, serverID string) (ed25519.Public
 		return err
 	})
 	if fault.Is(err, fault.NotFound) || err == nil && server.State == market.ServerRemoved {
-		return nil, fault.New(fault.Denied, "no such server, or it was removed")
+		return nil, errRemoved
 	}
 	if err != nil {
 		return nil, err

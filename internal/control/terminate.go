@@ -10,6 +10,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -96,6 +97,9 @@ func (s *Service) terminate(ctx context.Context, tx *store.Tx, v vm.VM, reason s
 	if !server.SilentSince.IsZero() {
 		reason += "; its server was heard last at " + server.SilentSince.UTC().Format(time.RFC3339)
 		disk += " once its server is heard again"
+	}
+	if server.State == market.ServerRemoved { // it will never be heard again
+		disk = "; its disk is lost with the server"
 	}
 	part, err := s.giveBackEpoch(ctx, tx, v, now)
 	if err != nil {

@@ -4,7 +4,7 @@ package market
 type ServerState string
 
 // The states. Only an Open server sells; VMs that are there stay in all but
-// Removed, which a server reaches when it has none.
+// Removed, which a server reaches when it has none or is lost with them.
 const (
 	ServerOpen     ServerState = "open"
 	ServerCordoned ServerState = "cordoned" // sells nothing more; its provider opens it again

@@ -48,7 +48,7 @@ type VM struct {
 	// AffinityGroup keeps it off the servers where VMs of the same account and
 	// group are; "" is none.
 	AffinityGroup string
-	Gone          bool // its agent reported it absent and its capacity is free again
+	Gone          bool // its agent reported it absent, or its server is lost; its capacity is free again
 }
 
 // Spec is what the customer wants to run.

@@ -21,9 +21,14 @@ func tell(s *session.Session, cmd *cobra.Command, note string, do func(context.C
 		if err != nil {
 			return err
 		}
-		at.Notef("%s", strings.NewReplacer("{server}", cmp.Or(v.Name, args[0]), "{deadline}", perhaps(v.DrainDeadline)).Replace(note))
-		return at.Print(v, table(v))
+		return told(at, v, args[0], note)
 	})
+}
+
+// told prints how a server is, and what that means.
+func told(at seat, v client.Server, name, note string) error {
+	at.Notef("%s", strings.NewReplacer("{server}", cmp.Or(v.Name, name), "{deadline}", perhaps(v.DrainDeadline)).Replace(note))
+	return at.Print(v, table(v))
 }
 
 func cordon(s *session.Session) *cobra.Command {
@@ -73,18 +78,6 @@ func drain(s *session.Session) *cobra.Command {
 		session.CompleteFlag(cmd, flag, cobra.NoFileCompletions)
 	}
 	return cmd
-}
-
-func removeServer(s *session.Session) *cobra.Command {
-	return tell(s, &cobra.Command{
-		Use:     "remove NAME|ID",
-		Aliases: []string{"rm"},
-		Short:   "Take an empty server out of the marketplace",
-		Long:    "Take an empty server out of the marketplace for good; to come back it joins anew. Drain it first.",
-		Example: session.Lines("cpucloud provider server remove rack1", "cpucloud provider server remove rack1 -o json | jq -r .state"),
-	}, "{server} is out of the marketplace. Its agent may be stopped.", func(ctx context.Context, at seat, name string) (client.Server, error) {
-		return at.cloud.RemoveServer(ctx, at.provider, name)
-	})
 }
 
 func benchmark(s *session.Session) *cobra.Command {
