@@ -84,11 +84,7 @@ func (s *Service) announce(ctx context.Context, tx *store.Tx, serverID, text str
 // come, each in a transaction of its own, and leaves the servers cordoned. It
 // returns how many servers there were.
 func (s *Service) EndDrains(ctx context.Context) (int, error) {
-	var ids []string
-	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
-		ids, err = tx.DrainedServers(ctx, s.Now(), sweepBatch)
-		return err
-	})
+	ids, err := s.dueDrains(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -104,24 +100,43 @@ func (s *Service) EndDrains(ctx context.Context) (int, error) {
 	return len(ids) - len(errs), errors.Join(errs...)
 }
 
+// dueDrains returns the servers whose time to be drained has come. It is only a
+// hint: by the time that it is acted on, the time may have been changed.
+func (s *Service) dueDrains(ctx context.Context) (ids []string, err error) {
+	err = s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		ids, err = tx.DrainedServers(ctx, s.Now(), sweepBatch)
+		return err
+	})
+	return ids, err
+}
+
 // endDrain ends VMs one by one until none is left, and then the draining.
 func (s *Service) endDrain(ctx context.Context, serverID string) error {
 	for {
-		var rung []string
-		err := s.Store.Write(ctx, func(tx *store.Tx) error {
-			server, err := tx.Server(ctx, serverID)
-			if err != nil || server.DrainDeadline.IsZero() || server.DrainDeadline.After(s.Now()) {
-				rung = nil
-				return err // it was lifted or put off in the meantime
-			}
-			rung, err = s.endNext(ctx, tx, server)
-			return err
-		})
-		if err != nil || len(rung) == 0 {
+		if more, err := s.stepDrain(ctx, serverID); err != nil || !more {
 			return err
 		}
-		s.bells.ring(rung...)
 	}
+}
+
+// stepDrain ends one VM in a transaction, or the draining when there is none. It
+// returns false when there is nothing more to do.
+func (s *Service) stepDrain(ctx context.Context, serverID string) (more bool, err error) {
+	var rung []string
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
+		server, err := tx.Server(ctx, serverID)
+		if err != nil || server.DrainDeadline.IsZero() || server.DrainDeadline.After(s.Now()) {
+			rung = nil
+			return err // it was lifted or put off in the meantime
+		}
+		rung, err = s.endNext(ctx, tx, server)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	s.bells.ring(rung...)
+	return len(rung) > 0, nil
 }
 
 // endNext ends the first VM of a server that has not ended and returns whom to

@@ -1,6 +1,10 @@
 package control
 
-import "github.com/cpucloud/cpucloud/internal/market"
+import (
+	"context"
+
+	"github.com/cpucloud/cpucloud/internal/market"
+)
 
 // Waiting returns how many orders wait while a group is stored; busy is false
 // when none is.
@@ -12,3 +16,12 @@ func (s *Service) Waiting() (n int, busy bool) {
 
 // Shelf returns the index, to be spoilt.
 func (s *Service) Shelf() *market.Index { return s.shelf.Index }
+
+// DueDrains is the first half of EndDrains, so that something may happen between
+// the two.
+func (s *Service) DueDrains(ctx context.Context) ([]string, error) { return s.dueDrains(ctx) }
+
+// StepDrain is one of the transactions of the second half.
+func (s *Service) StepDrain(ctx context.Context, serverID string) (more bool, err error) {
+	return s.stepDrain(ctx, serverID)
+}
