@@ -19,8 +19,8 @@ import (
 // at each statement of the store there is such a moment or more.
 type mortal struct {
 	context.Context //nolint:containedctx // it is one
-	end  context.CancelFunc
-	left atomic.Int64
+	end             context.CancelFunc
+	left            atomic.Int64
 }
 
 func newMortal(ctx context.Context, questions int64) *mortal {

@@ -49,6 +49,8 @@ const (
 	TopUp      Kind = "topup"      // customer → reserve
 	Refund     Kind = "refund"     // reserve → customer
 	Return     Kind = "return"     // provider pending → reserve, the part of an epoch that was not delivered
+	Settle     Kind = "settle"     // provider pending → provider, once an epoch is over
+	Commission Kind = "fee"        // provider pending → platform, the fee
 )
 
 // Entry moves Amount from one account to another. It is never changed.

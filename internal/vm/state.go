@@ -30,7 +30,7 @@ const (
 )
 
 // Cause is what may change a VM's state: an agent's report, its customer's
-// wish, its provider's, or the passing of its deadline.
+// wish, its provider's, the passing of its deadline, or its money.
 type Cause string
 
 // The causes.
@@ -42,6 +42,10 @@ const (
 	Deleted         Cause = "deleted"           // its customer wants it gone
 	EndedByProvider Cause = "ended_by_provider" // its provider gave it up, or drained its server
 	Overdue         Cause = "overdue"           // its deadline passed
+	Covered         Cause = "covered"           // its reserve pays another epoch
+	RanShort        Cause = "ran_short"         // its balance can't fill its reserve
+	Unpaid          Cause = "unpaid"            // an epoch is due and can't be paid
+	Restarted       Cause = "restarted"         // the balance pays for it again
 )
 
 // Cause returns what a report of this phase causes; ok is false for a phase
@@ -84,13 +88,31 @@ func Next(s State, c Cause) State {
 		if s.Starting() {
 			return Active
 		}
-	case SeenBroken, Overdue:
+	case SeenBroken:
 		if s.Starting() {
 			return Failed
+		}
+	case Overdue:
+		if s.Starting() {
+			return Failed
+		}
+		if s == InsufficientFunds {
+			return Terminated
+		}
+	case Covered, RanShort, Unpaid:
+		if s.Billed() {
+			return map[Cause]State{Covered: Active, RanShort: SmallBalance, Unpaid: InsufficientFunds}[c]
+		}
+	case Restarted:
+		if s == InsufficientFunds {
+			return Launching
 		}
 	}
 	return s
 }
+
+// Billed reports whether epochs of a VM in state s fall due.
+func (s State) Billed() bool { return s == Active || s == SmallBalance }
 
 // Starting reports whether a VM in state s is on its way to Active.
 func (s State) Starting() bool { return s == New || s == Launching }
