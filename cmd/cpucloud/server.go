@@ -14,6 +14,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/cli"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/server"
 )
 
@@ -26,7 +27,9 @@ type cloudFlags struct {
 	images    string
 	clock     string
 	epoch     time.Duration
+	grace     time.Duration
 	retention time.Duration
+	fee       string
 	verbose   bool
 
 	tlsCert string
@@ -43,6 +46,8 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	flags.StringVar(&c.database, "database", "", "postgres://… instead of SQLite in the data folder; CPUCLOUD_DATABASE keeps a password out of sight")
 	flags.StringVar(&c.images, "images", "", "folder of disk images to serve at /images/")
 	flags.DurationVar(&c.epoch, "epoch", 24*time.Hour, "billing period of a VM")
+	flags.DurationVar(&c.grace, "grace", 0, "how long a VM runs on with an epoch unpaid before it is powered off")
+	flags.StringVar(&c.fee, "fee", "0", "what the platform keeps of what providers earn, in percent, such as 2.5")
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
 	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of a certificate and its chain: answer https alone; read again when it changes")
@@ -57,8 +62,12 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	if c.clock != "real" && c.clock != "test" {
 		return nil, fault.Newf(fault.Invalid, "--clock is real or test, not %q", c.clock)
 	}
-	if c.epoch < time.Second || c.retention < 0 {
-		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --retention at least 0s")
+	if c.epoch < time.Second || c.retention < 0 || c.grace < 0 {
+		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --grace and --retention at least 0s")
+	}
+	fee, err := ledger.ParseFee(c.fee)
+	if err != nil {
+		return nil, err
 	}
 	database := c.database
 	if database == "" {
@@ -69,7 +78,7 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	}
 	return server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
-		Epoch: c.epoch, Retention: c.retention, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, Fee: fee, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
 		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
 }

@@ -174,7 +174,19 @@ func (s *Service) move(ctx context.Context, who account.Actor, accountID string,
 		out, err = balanceOf(ctx, tx, a)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	s.moneyCame(ctx)
+	return s.Balance(ctx, who, accountID)
+}
+
+// moneyCame goes on at once with VMs that waited for money. Where that fails, the
+// next look of the loop does it.
+func (s *Service) moneyCame(ctx context.Context) {
+	if _, err := s.Replenish(ctx); err != nil && ctx.Err() == nil {
+		s.Log.WarnContext(ctx, "VMs that wait for money not looked at", "error", err)
+	}
 }
 
 // settle moves the difference between an account and the world outside.

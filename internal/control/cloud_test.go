@@ -31,6 +31,8 @@ const (
 	epoch  = 24 * time.Hour
 	launch = 10 * time.Minute
 
+	retention = 7 * epoch
+
 	// What a VM of 2 vCPU, 4 GiB and 25 GiB costs per epoch at these prices.
 	price = 2*11 + 4*230 + 25*1_700 + 1*90_000 + 0*money.USDC
 )
@@ -65,7 +67,10 @@ type cloud struct {
 	clock  *clock
 	random io.Reader
 
-	simulation bool // from the next restart on
+	// From the next restart on.
+	simulation bool
+	grace      time.Duration
+	fee        ledger.Fee
 }
 
 type clock struct {
@@ -103,7 +108,7 @@ func (c *cloud) restart() {
 	c.t.Helper()
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: slog.New(slog.DiscardHandler),
-		Epoch: epoch, Retention: 7 * epoch, Launch: launch, Advance: c.clock.advance,
+		Epoch: epoch, Grace: c.grace, Retention: retention, Fee: c.fee, Launch: launch, Advance: c.clock.advance,
 		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})
 	if err != nil {
@@ -146,6 +151,11 @@ func (c *cloud) stored(vmID string) (v vm.VM) {
 		return err
 	}))
 	return v
+}
+
+// income returns what a provider was paid and did not return.
+func (c *cloud) income(providerID string) money.Amount {
+	return c.holds(ledger.Pending(providerID)) + c.holds(ledger.Earned(providerID))
 }
 
 func (c *cloud) holds(a ledger.Account) (amount money.Amount) {

@@ -13,11 +13,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
+	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
@@ -30,7 +32,9 @@ type Config struct {
 	Log   *slog.Logger
 
 	Epoch     time.Duration // billing period of new VMs
+	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
+	Fee       ledger.Fee    // of what providers earn
 	Launch    time.Duration // how long a VM may stay New, and then Launching
 	Images    []Image       // offered as default images
 
@@ -50,9 +54,9 @@ type Service struct {
 	keys       keyring
 	refusals   refusals
 	simulation simulation
-	started    time.Time
-	loads      loads              // guarded by the shelf being filled
-	key        ed25519.PrivateKey // signs what agents are asked
+	listening  atomic.Pointer[time.Time] // since when agents can be heard
+	loads      loads                     // guarded by the shelf being filled
+	key        ed25519.PrivateKey        // signs what agents are asked
 }
 
 // System is the actor of the control plane itself.
@@ -61,7 +65,8 @@ var System = account.Actor{KeyID: "system", Role: account.Operator}
 // New returns a Service over an open store, with the marketplace in memory. The
 // first one makes the key that signs what agents are asked.
 func New(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]store.Site{}}, started: c.Now()}
+	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]store.Site{}}}
+	s.listenFrom(c.Now())
 	if c.Simulation {
 		s.bells.heard = func(things ...string) { s.simulation.heed(s.Now().Add(s.SimulatedBoot), things...) }
 	}
@@ -87,6 +92,9 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	return s, s.refresh(ctx)
 }
 
+// listenFrom has agents be given time from a moment on before they are silent.
+func (s *Service) listenFrom(now time.Time) { s.listening.Store(&now) }
+
 // Ready reports whether the Service can serve: its store answers.
 func (s *Service) Ready(ctx context.Context) error {
 	if err := s.Store.Ping(ctx); err != nil {
@@ -96,9 +104,10 @@ func (s *Service) Ready(ctx context.Context) error {
 	return nil
 }
 
-// AdvanceClock moves the billing clock forward. Returns a Conflict fault unless
+// AdvanceClock moves the billing clock forward, and does all that time brings on
+// the way before it returns. Returns a Conflict fault unless
 // the server was started with a test clock.
-func (s *Service) AdvanceClock(_ context.Context, who account.Actor, by time.Duration) (time.Time, error) {
+func (s *Service) AdvanceClock(ctx context.Context, who account.Actor, by time.Duration) (time.Time, error) {
 	if err := who.RequireOperator(); err != nil {
 		return time.Time{}, err
 	}
@@ -108,8 +117,7 @@ func (s *Service) AdvanceClock(_ context.Context, who account.Actor, by time.Dur
 	if by < 0 {
 		return time.Time{}, fault.New(fault.Invalid, "time goes forward only")
 	}
-	s.Advance(by)
-	return s.Now(), nil
+	return s.pass(ctx, by)
 }
 
 // newID returns a sortable id.

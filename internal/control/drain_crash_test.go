@@ -80,7 +80,7 @@ func (d *drained) ended() (n int) {
 			continue
 		}
 		n++
-		part := price.Share(v.NextBilling.Sub(v.EndedAt).Microseconds(), epoch.Microseconds())
+		part := price.Share(v.ActivatedAt.Add(epoch).Sub(v.EndedAt).Microseconds(), epoch.Microseconds())
 		want(d.t, "VM", purse(v), sum(vm.Terminated, price+part, price-part))
 		want(d.t, "VM ended", []any{v.Goal, v.Generation, len(returns)}, []any{vm.Remove, int64(2), 1})
 		want(d.t, "reserve", d.holds(ledger.Reserve(id)), price+part)

@@ -221,7 +221,7 @@ func (s *Service) copied(ctx context.Context, serverID string) {
 // placed on them, and nothing else happens. It returns how many there were.
 func (s *Service) NoteSilence(ctx context.Context) (int, error) {
 	now := s.Now()
-	if now.Sub(s.started) < SilentAfter {
+	if now.Sub(*s.listening.Load()) < SilentAfter {
 		return 0, nil // the control plane was away itself
 	}
 	var ids []string

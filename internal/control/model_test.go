@@ -15,7 +15,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/store/storetest"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -287,7 +286,7 @@ func (m *model) check() {
 		}
 		provider = got.ProviderID
 	}
-	want(m.t, "earned", m.c.holds(ledger.Pending(provider)), earned)
+	want(m.t, "earned", m.c.income(provider), earned)
 	for i, who := range m.who {
 		want(m.t, "balance", m.c.free(who), m.free[i])
 		want(m.t, "balance, reserves and charges", whole[i], m.paid[i])

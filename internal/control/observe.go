@@ -8,7 +8,6 @@ import (
 	"unicode"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -87,7 +86,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	}
 	before := v
 	v.Reached = max(v.Reached, seen.Generation)
-	if cause, ok := seen.Phase.Cause(); ok {
+	if cause, ok := seen.Phase.Cause(); ok && (cause != vm.SeenBroken || v.ActivatedAt.IsZero()) { // one that ran keeps its disk
 		switch next := vm.Next(v.State, cause); {
 		case next == vm.Failed:
 			return true, s.end(ctx, tx, v, cause, "could not be launched: "+printable(seen.Reason))
@@ -113,23 +112,32 @@ func (s *Service) progress(v *vm.VM, next vm.State, seen vm.Sighting) {
 	v.Reason = printable(seen.Reason)
 }
 
-// activate starts a VM's first epoch and charges it.
+// activate starts a VM's epochs, anew after it was powered off, and charges the
+// first of them.
 func (s *Service) activate(ctx context.Context, tx *store.Tx, v vm.VM) error {
 	now := s.Now().UTC()
 	v.State, v.Since, v.Reason, v.Deadline = vm.Next(v.State, vm.SeenReady), now, "", time.Time{}
-	v.ActivatedAt, v.NextBilling = now, now.Add(v.Epoch)
-	v.Reached = max(v.Reached, 1)
-	if v.Price > 0 {
-		posted, err := tx.Post(ctx, ledger.Rent(now, v.ID, v.ProviderID, v.Price, 1))
-		if err != nil {
-			return err
-		}
-		if posted {
-			v.Spent += v.Price
-		}
+	line := s.happened("active", now, fmt.Sprintf("active again at %s; an epoch was charged: %s USDC", v.Address, v.Price))
+	if v.ActivatedAt.IsZero() {
+		v.ActivatedAt = now
+		line.Key, line.Text = "active", fmt.Sprintf("active at %s after %s; the first epoch was charged: %s USDC", v.Address, now.Sub(v.CreatedAt).Round(100*time.Millisecond), v.Price)
 	}
-	text := fmt.Sprintf("active at %s after %s; the first epoch was charged: %s USDC", v.Address, now.Sub(v.CreatedAt).Round(100*time.Millisecond), v.Price)
-	return firstError(tx.UpdateVM(ctx, v), tx.PutEvent(ctx, v.ID, vm.Event{At: now, Key: "active", Text: text}))
+	v.NextBilling = now.Add(v.Epoch)
+	v.Reached = max(v.Reached, 1)
+	m := s.meter(&v)
+	sheet, err := tx.Sheet(ctx, m.Accounts()...)
+	if err != nil {
+		return err
+	}
+	if err := m.Charge(sheet, now); err != nil {
+		return err
+	}
+	v.Epochs = m.Epochs
+	v.Spent += v.Price
+	return firstErrorOf(
+		func() error { return tx.UpdateVM(ctx, v) },
+		func() error { return tx.PutEvent(ctx, v.ID, line) },
+	)
 }
 
 // observeRemoval frees what a VM took once its agent has seen that nothing is left.

@@ -10,7 +10,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/store/storetest"
@@ -87,7 +86,7 @@ func TestDrain(t *testing.T) {
 		c.must("Remove", err)
 		c.remove(anna, active, fresh)
 		want(t, "balance", c.free(anna), 7*price+part)
-		want(t, "pending", c.holds(ledger.Pending(nord.providerID())), 2*price-part)
+		want(t, "income", c.income(nord.providerID()), 2*price-part)
 		c.audit()
 	})
 }

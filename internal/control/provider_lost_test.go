@@ -72,7 +72,7 @@ func TestRemoveLost(t *testing.T) {
 		want(t, "used", c.used(), room(0))
 		c.remove(anna, active, fresh, failed, ended)
 		want(t, "balance", c.free(anna), 10*price-price-2*(price-part))
-		want(t, "pending", c.holds(ledger.Pending(nord.providerID())), price+2*(price-part))
+		want(t, "income", c.income(nord.providerID()), price+2*(price-part))
 		want(t, "returns and refunds", []int{len(c.entries(ledger.Reserve(active), ledger.Return)), len(c.entries(ledger.Reserve(active), ledger.Refund))}, []int{1, 1})
 		c.audit()
 	})

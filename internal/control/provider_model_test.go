@@ -161,7 +161,7 @@ func (m *endings) check() {
 		want(m.t, "reserve", v.Reserved, m.holds(ledger.Reserve(id)))
 	}
 	want(m.t, "balance, reserves and rent", total, 20*price)
-	want(m.t, "pending", m.holds(ledger.Pending(m.provider)), spent)
+	want(m.t, "income", m.income(m.provider), spent)
 	want(m.t, "used", m.used(), room(held))
 	m.audit()
 }

@@ -58,7 +58,7 @@ func TestTerminate(t *testing.T) {
 		want(t, "order", []any{a.orders()[0].Goal, a.orders()[0].Generation}, []any{vm.Remove, int64(2)})
 		want(t, "ended", []any{v.EndedAt, v.State.Addressed()}, []any{c.clock.Now(), false})
 		want(t, "reason", v.Reason, "ended by its provider: it sends spam")
-		want(t, "pending", c.holds(ledger.Pending(nord.providerID())), price-part)
+		want(t, "earned", c.holds(ledger.Earned(nord.providerID())), price-part)
 		shown, err := c.VM(t.Context(), anna, id)
 		c.must("VM", err)
 		wantTold(t, "VM", shown.Timeline, "ended by its provider: it sends spam; its disk is purged; "+part.String()+
@@ -193,7 +193,7 @@ func TestEarnings(t *testing.T) {
 		earnings := func(by control.EarningsBy, since time.Time) []store.Earning {
 			e, err := c.Earnings(t.Context(), nord.who, "Nord", by, since)
 			c.must("Earnings", err)
-			want(t, "pending", []money.Amount{e.Pending, e.Earned}, []money.Amount{3*price - half, 0})
+			want(t, "pending", []money.Amount{e.Pending, e.Earned}, []money.Amount{2 * price, price - half})
 			return e.Rows
 		}
 		byVM := earnings(control.EarningsByVM, time.Time{})

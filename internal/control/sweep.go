@@ -14,24 +14,29 @@ import (
 // sweepBatch is how many VMs one sweep looks at.
 const sweepBatch = 100
 
-// Sweep gives up VMs whose deadline has passed: their customers get their money
-// back. It returns how many there were.
-func (s *Service) Sweep(ctx context.Context) (int, error) {
-	var ids []string
-	err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
-		ids, err = tx.OverdueVMs(ctx, s.Now(), sweepBatch)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	var errs []error // one that can't be given up does not hold up the others
-	for _, vmID := range ids {
-		if err := s.giveUp(ctx, vmID); err != nil {
-			errs = append(errs, fmt.Errorf("give up %s: %w", vmID, err))
+// Sweep gives up VMs whose deadline has passed: those that were not launched,
+// whose customers get their money back, and those whose retention is over. It
+// returns how many there were.
+func (s *Service) Sweep(ctx context.Context) (swept int, err error) {
+	for {
+		var ids []string
+		if err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+			ids, err = tx.OverdueVMs(ctx, s.Now(), sweepBatch)
+			return err
+		}); err != nil {
+			return swept, err
+		}
+		var errs []error // one that can't be given up does not hold up the others
+		for _, vmID := range ids {
+			if err := s.giveUp(ctx, vmID); err != nil {
+				errs = append(errs, fmt.Errorf("give up %s: %w", vmID, err))
+			}
+		}
+		swept += len(ids) - len(errs)
+		if len(errs) > 0 || len(ids) < sweepBatch {
+			return swept, errors.Join(errs...)
 		}
 	}
-	return len(ids) - len(errs), errors.Join(errs...)
 }
 
 func (s *Service) giveUp(ctx context.Context, vmID string) error {
@@ -41,11 +46,14 @@ func (s *Service) giveUp(ctx context.Context, vmID string) error {
 		if err != nil || v.Deadline.IsZero() || v.Deadline.After(s.Now()) {
 			return err // it moved on in the meantime
 		}
+		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
+		if v.State == vm.InsufficientFunds {
+			return s.expire(ctx, tx, v)
+		}
 		reason := "was not launched in time"
 		if v.Reason != "" {
 			reason += ": " + v.Reason
 		}
-		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
 		return s.end(ctx, tx, v, vm.Overdue, reason)
 	})
 	if err == nil {
@@ -82,18 +90,39 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 	}
 }
 
+// duty is something that time brings.
+type duty struct {
+	what string
+	do   func(context.Context) (int, error)
+}
+
+// money is what the clock brings to VMs and those who pay for them.
+func (s *Service) money() []duty {
+	return []duty{
+		{"gave up overdue VMs", s.Sweep},
+		{"billed VMs", s.Bill},
+		{"VMs go on that were short of money", s.Replenish},
+		{"quotes expired", s.ExpireQuotes},
+		{"drains ended", s.EndDrains},
+	}
+}
+
+// duties does once what the clock brings, and returns what failed.
+func (s *Service) duties(ctx context.Context) error {
+	var errs []error
+	for _, d := range s.money() {
+		_, err := d.do(ctx)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // tick does once what time brings.
 func (s *Service) tick(ctx context.Context) {
-	for _, duty := range []struct {
-		what string
-		do   func(context.Context) (int, error)
-	}{
-		{"gave up overdue VMs", s.Sweep},
-		{"servers became unreachable", s.NoteSilence},
-		{"quotes expired", s.ExpireQuotes},
-		{"old changes of the marketplace forgotten", s.PruneMarket},
-		{"drains ended", s.EndDrains},
-	} {
+	for _, duty := range append(s.money(),
+		duty{"servers became unreachable", s.NoteSilence},
+		duty{"old changes of the marketplace forgotten", s.PruneMarket},
+	) {
 		if n, err := duty.do(ctx); err != nil && ctx.Err() == nil {
 			s.Log.ErrorContext(ctx, "a duty failed", "duty", duty.what, "error", err)
 		} else if n > 0 {

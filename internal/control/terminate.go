@@ -107,6 +107,10 @@ func (s *Service) terminate(ctx context.Context, tx *store.Tx, v vm.VM, reason s
 	}
 	v.State, v.Since, v.Reason, v.Deadline = next, now, reason, time.Time{}
 	v.Spent -= part
+	v.NextBilling = time.Time{}
+	if err := s.settleLast(ctx, tx, &v, part, now); err != nil {
+		return err
+	}
 	v.Goal, v.EndedAt = vm.Remove, now
 	v.Generation++
 	text := reason + disk
@@ -121,6 +125,19 @@ func (s *Service) terminate(ctx context.Context, tx *store.Tx, v vm.VM, reason s
 		func() error { return tx.Revise(ctx, v.ServerID) },
 		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(next), now, text)) },
 	)
+}
+
+// settleLast gives a VM's provider for good what its last epoch brought in: its
+// price, less a part that was returned. No more can be returned of it.
+func (s *Service) settleLast(ctx context.Context, tx *store.Tx, v *vm.VM, returned money.Amount, now time.Time) error {
+	if v.Settled == v.Epochs {
+		return nil
+	}
+	var settled ledger.Settlements
+	s.settleEpochs(v, v.Epochs-1, &settled)
+	settled.Add(v.ProviderID, v.ID, v.Epochs, v.Price-returned, s.Fee)
+	v.Settled = v.Epochs
+	return s.settleAll(ctx, tx, &settled, now)
 }
 
 // giveBackEpoch returns what was charged for the rest of a VM's epoch to its

@@ -287,6 +287,7 @@ func (s *Service) DeleteVMs(ctx context.Context, who account.Actor, ids []string
 		return nil, err
 	}
 	s.bells.ring(rung...)
+	s.moneyCame(ctx)
 	return removed, nil
 }
 
@@ -314,6 +315,10 @@ func (s *Service) end(ctx context.Context, tx *store.Tx, v vm.VM, cause vm.Cause
 	now := s.Now().UTC()
 	v.State, v.Since, v.Reason, v.Deadline = next, now, reason, time.Time{}
 	text := reason
+	if err := s.settleLast(ctx, tx, &v, 0, now); err != nil {
+		return err
+	}
+	v.NextBilling = time.Time{}
 	if v.Reserved > 0 {
 		if _, err := tx.Post(ctx, ledger.Release(now, v.AccountID, v.ID, v.Reserved, reason)); err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/console"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
@@ -32,7 +33,9 @@ type Config struct {
 	TLSKey    string // file of its key
 
 	Epoch     time.Duration // billing period of new VMs
+	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
+	Fee       ledger.Fee    // of what providers earn
 	TestClock bool          // let operators move the clock forward
 
 	Simulation    bool          // let operators add simulated servers
@@ -89,7 +92,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Retention: c.Retention, Launch: launchWithin,
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, Fee: c.Fee, Launch: launchWithin,
 		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})

@@ -67,6 +67,9 @@ func (s Spec) Demand() capacity.Vector {
 	return capacity.Vector{VCPU: s.VCPU, RAMGiB: s.RAMGiB, StorageGiB: s.StorageGiB, Addresses: 1}
 }
 
+// PaymentDue is the reason of a VM that is powered off until it is paid for.
+const PaymentDue = "payment_due"
+
 // Goal is what is wanted of a VM.
 type Goal string
 

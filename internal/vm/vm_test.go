@@ -14,7 +14,10 @@ import (
 
 var (
 	states = []vm.State{vm.New, vm.Launching, vm.Active, vm.SmallBalance, vm.InsufficientFunds, vm.Terminated, vm.Stopped, vm.Failed}
-	causes = []vm.Cause{vm.SeenPreparing, vm.SeenBooting, vm.SeenReady, vm.SeenBroken, vm.Deleted, vm.EndedByProvider, vm.Overdue}
+	causes = []vm.Cause{
+		vm.SeenPreparing, vm.SeenBooting, vm.SeenReady, vm.SeenBroken, vm.Deleted, vm.EndedByProvider, vm.Overdue,
+		vm.Covered, vm.RanShort, vm.Unpaid, vm.Restarted,
+	}
 )
 
 // The whole table of transitions: what is not listed stays as it is.
@@ -25,6 +28,8 @@ func TestNext(t *testing.T) {
 		"New seen_broken": vm.Failed, "New overdue": vm.Failed,
 		"Launching seen_ready": vm.Active, "Launching seen_broken": vm.Failed, "Launching overdue": vm.Failed,
 		"New ended_by_provider": vm.Terminated, "Launching ended_by_provider": vm.Terminated, "Active ended_by_provider": vm.Terminated,
+		"Active ran_short": vm.SmallBalance, "SmallBalance covered": vm.Active, "Active unpaid": vm.InsufficientFunds, "SmallBalance unpaid": vm.InsufficientFunds,
+		"InsufficientFunds restarted": vm.Launching, "InsufficientFunds overdue": vm.Terminated,
 		"SmallBalance ended_by_provider": vm.Terminated, "InsufficientFunds ended_by_provider": vm.Terminated,
 	}
 	for _, s := range states {
@@ -62,7 +67,7 @@ func TestNextNeverRevives(t *testing.T) {
 			if s.Ended() && !next.Ended() {
 				t.Fatalf("%s came back as %s after %s", s, next, c)
 			}
-			if s == vm.Active && next != vm.Active && c != vm.Deleted && c != vm.EndedByProvider {
+			if s == vm.Active && next.Ended() && c != vm.Deleted && c != vm.EndedByProvider {
 				t.Fatalf("%s ended an Active VM as %s", c, next)
 			}
 			if !next.Valid() {

@@ -1,0 +1,238 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+// billBatch is how many VMs are billed in one transaction: deploys wait for it.
+const billBatch = 100
+
+// Bill charges the epochs that are due and fills reserves, and returns how many
+// VMs were due. What was begun and not stored is done by the next call, by
+// whichever replica: a VM is due until its row says otherwise.
+func (s *Service) Bill(ctx context.Context) (billed int, err error) {
+	for {
+		n, err := s.billSome(ctx, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) {
+			return tx.DueVMs(ctx, s.Now(), s.Grace, billBatch)
+		})
+		billed += n
+		if err != nil || n < billBatch {
+			return billed, err
+		}
+	}
+}
+
+// Replenish goes on with VMs that ran short of money and whose customers have
+// enough by now, the one that waits longest first. It returns how many there were.
+func (s *Service) Replenish(ctx context.Context) (replenished int, err error) {
+	for {
+		n, err := s.billSome(ctx, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) {
+			return tx.PayableVMs(ctx, billBatch)
+		})
+		replenished += n
+		if err != nil || n < billBatch {
+			return replenished, err
+		}
+	}
+}
+
+// billSome bills the VMs that pick returns, in one transaction.
+func (s *Service) billSome(ctx context.Context, pick func(ctx context.Context, tx *store.Tx) ([]vm.VM, error)) (n int, err error) {
+	some := false
+	if err := s.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
+		list, err := pick(ctx, tx)
+		some = len(list) > 0
+		return err
+	}); err != nil || !some {
+		return 0, err
+	}
+	var rung []string
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
+		list, err := pick(ctx, tx)
+		if err != nil || len(list) == 0 {
+			n, rung = 0, nil
+			return err
+		}
+		n = len(list)
+		rung, err = s.bill(ctx, tx, list)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.bells.ring(rung...)
+	return n, nil
+}
+
+// bill bills VMs whose time has come, and returns whom to wake.
+func (s *Service) bill(ctx context.Context, tx *store.Tx, list []vm.VM) (rung []string, err error) {
+	var accounts []ledger.Account
+	for i := range list {
+		accounts = append(accounts, s.meter(&list[i]).Accounts()...)
+	}
+	sheet, err := tx.Sheet(ctx, accounts...)
+	if err != nil {
+		return nil, err
+	}
+	now := s.Now().UTC()
+	var settled ledger.Settlements
+	for i := range list {
+		changed, err := s.billOne(ctx, tx, sheet, &list[i], now, &settled)
+		if err != nil {
+			return nil, fmt.Errorf("bill %s: %w", list[i].ID, err)
+		}
+		rung = append(rung, changed...)
+	}
+	if err := s.settleAll(ctx, tx, &settled, now); err != nil {
+		return nil, err
+	}
+	return rung, tx.UpdateVMs(ctx, list)
+}
+
+// settleAll gives providers for good what epochs brought in that are over.
+func (s *Service) settleAll(ctx context.Context, tx *store.Tx, settled *ledger.Settlements, now time.Time) error {
+	return tx.PostAll(ctx, settled.Entries(now))
+}
+
+// meter returns the meter of a VM.
+func (s *Service) meter(v *vm.VM) *ledger.Meter {
+	return &ledger.Meter{
+		AccountID: v.AccountID, VM: v.ID, ProviderID: v.ProviderID, Price: v.Price, Epoch: v.Epoch, Grace: s.Grace,
+		Epochs: v.Epochs, Next: v.NextBilling,
+	}
+}
+
+// billOne runs the meter of one VM and moves it to the state that follows.
+func (s *Service) billOne(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v *vm.VM, now time.Time, settled *ledger.Settlements) (rung []string, err error) {
+	if v.State == vm.InsufficientFunds {
+		return s.restart(ctx, tx, sheet, v, now)
+	}
+	m := s.meter(v)
+	cover, err := m.Run(sheet, now)
+	if err != nil {
+		return nil, err
+	}
+	charged := m.Epochs - v.Epochs
+	spent, err := v.Price.Times(charged)
+	if err != nil {
+		return nil, err
+	}
+	v.Spent += spent
+	v.Epochs, v.NextBilling = m.Epochs, m.Next
+	over := v.Epochs - 1 // the last one goes on
+	if cover == ledger.Unpaid {
+		over = v.Epochs
+	}
+	s.settleEpochs(v, over, settled)
+	next := vm.Next(v.State, causeOf(cover))
+	if next == v.State {
+		if charged > 0 {
+			rung = append(rung, "vm:"+v.ID)
+		}
+		return rung, nil
+	}
+	v.State, v.Since, v.Reason = next, now, ""
+	rung = append(rung, "vm:"+v.ID)
+	switch cover {
+	case ledger.Full:
+		return rung, tx.PutEvent(ctx, v.ID, s.happened(string(next), now, "the reserve is filled again from the balance: it goes on"))
+	case ledger.Short:
+		return rung, s.runShort(ctx, tx, sheet, v, now)
+	case ledger.Unpaid:
+		return append(rung, "server:"+v.ServerID), s.halt(ctx, tx, sheet, v, now)
+	}
+	return rung, nil
+}
+
+func causeOf(c ledger.Cover) vm.Cause {
+	switch c {
+	case ledger.Full:
+		return vm.Covered
+	case ledger.Short:
+		return vm.RanShort
+	case ledger.Unpaid:
+		return vm.Unpaid
+	}
+	return ""
+}
+
+// settleEpochs notes that a VM's provider has earned its epochs up to one.
+func (s *Service) settleEpochs(v *vm.VM, upTo int64, settled *ledger.Settlements) {
+	for ; v.Settled < upTo; v.Settled++ {
+		settled.Add(v.ProviderID, v.ID, v.Settled+1, v.Price, s.Fee)
+	}
+}
+
+// runShort tells the customer of a VM whose reserve can't be filled.
+func (s *Service) runShort(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v *vm.VM, now time.Time) error {
+	missing := v.Price - sheet.Holds(ledger.Reserve(v.ID)) - sheet.Holds(ledger.Customer(v.AccountID))
+	until := v.NextBilling.Add(s.Grace)
+	v.Reason = fmt.Sprintf("%s USDC are missing for its next epoch; without them it is powered off at %s", missing, until.UTC().Format(time.RFC3339))
+	return tx.PutEvent(ctx, v.ID, s.happened(string(v.State), now, fmt.Sprintf(
+		"the balance is too small to fill its reserve: %s USDC are missing. It runs on until %s; then it is powered off, and its disk is kept", missing, until.UTC().Format(time.RFC3339))))
+}
+
+// halt has a VM powered off that is not paid for. Disk, address and place are
+// kept for the retention period.
+func (s *Service) halt(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v *vm.VM, now time.Time) error {
+	v.NextBilling, v.Deadline = time.Time{}, now.Add(s.Retention)
+	v.Goal, v.Reason = vm.Halt, vm.PaymentDue
+	v.Generation++
+	deposit, err := ledger.DepositFor(v.Price)
+	if err != nil {
+		return err
+	}
+	missing := deposit - sheet.Holds(ledger.Reserve(v.ID)) - sheet.Holds(ledger.Customer(v.AccountID))
+	return firstErrorOf(
+		func() error { return tx.Revise(ctx, v.ServerID) },
+		func() error {
+			return tx.PutEvent(ctx, v.ID, s.happened(string(v.State), now, fmt.Sprintf(
+				"powered off: its next epoch is not paid. Its disk and address are kept until %s; once the balance has %s USDC more it starts again by itself",
+				v.Deadline.Format(time.RFC3339), missing)))
+		},
+	)
+}
+
+// restart has a VM started again whose customer has the money by now. It is
+// charged once it runs.
+func (s *Service) restart(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v *vm.VM, now time.Time) (rung []string, err error) {
+	paid, err := s.meter(v).Restart(sheet, now)
+	if err != nil || !paid {
+		return nil, err
+	}
+	v.State, v.Since, v.Reason, v.Deadline = vm.Next(v.State, vm.Restarted), now, "starts again: the balance pays for it", time.Time{}
+	v.Goal = vm.Run
+	v.Generation++
+	return []string{"vm:" + v.ID, "server:" + v.ServerID}, firstErrorOf(
+		func() error { return tx.Revise(ctx, v.ServerID) },
+		func() error {
+			return tx.PutEvent(ctx, v.ID, s.happened(string(v.State), now, fmt.Sprintf(
+				"the balance pays for it again: its reserve holds %s USDC, and it is started", sheet.Holds(ledger.Reserve(v.ID)))))
+		},
+	)
+}
+
+// expire ends a VM whose retention is over: its disk is purged. Its record and
+// what is left of its reserve stay until its customer deletes it.
+func (s *Service) expire(ctx context.Context, tx *store.Tx, v vm.VM) error {
+	now := s.Now().UTC()
+	v.State, v.Since, v.Deadline = vm.Next(v.State, vm.Overdue), now, time.Time{}
+	v.Reason = "was not paid within the time that its disk was kept"
+	v.Goal, v.EndedAt = vm.Remove, now
+	v.Generation++
+	text := "ended, as it was not paid in time; its disk is purged"
+	if v.Reserved > 0 {
+		text += fmt.Sprintf(". Delete it to get back its reserve of %s USDC", v.Reserved)
+	}
+	return firstErrorOf(
+		func() error { return tx.UpdateVM(ctx, v) },
+		func() error { return tx.Revise(ctx, v.ServerID) },
+		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(v.State), now, text)) },
+	)
+}
