@@ -33,7 +33,14 @@ type Port struct {
 	Protocol string `json:"protocol"` // tcp or udp
 }
 
-// VM is a virtual machine. Reason, Deadline, UnreachableSince, DrainedAt,
+// Payment is what a VM waits for that is short of money.
+type Payment struct {
+	Missing string    `json:"missing"` // USDC that the balance has too little for it to go on
+	Until   time.Time `json:"until"`   // until when it goes on as it is
+	Then    string    `json:"then"`    // its status after that: StatusInsufficientFunds or StatusTerminated
+}
+
+// VM is a virtual machine. Reason, Deadline, Payment, UnreachableSince, DrainedAt,
 // Hostname and Timeline come with [Client.VM] and [Client.WaitVM] alone.
 type VM struct {
 	ID               string       `json:"id"`
@@ -41,6 +48,7 @@ type VM struct {
 	Status           string       `json:"status"`
 	Reason           string       `json:"reason,omitempty"`          // why it has this status
 	Deadline         *time.Time   `json:"deadline,omitzero"`         // when the cloud gives a waiting status up
+	Payment          *Payment     `json:"payment,omitzero"`          // what it waits for when it is short of money
 	UnreachableSince *time.Time   `json:"unreachableSince,omitzero"` // when its server was heard last, once that is too long ago; it runs on
 	DrainedAt        *time.Time   `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
 	PublicIP         *string      `json:"publicIp"`                  // nil while it has none

@@ -80,6 +80,11 @@ type storyAnswer struct {
 	Reason   *string    `json:"reason"`
 	Deadline *time.Time `json:"deadline"`
 	Silent   *time.Time `json:"unreachableSince"`
+	Payment  *struct {
+		Missing string    `json:"missing"`
+		Until   time.Time `json:"until"`
+		Then    string    `json:"then"`
+	} `json:"payment"`
 	Drained  *time.Time `json:"drainedAt"`
 	Timeline []struct {
 		At   time.Time `json:"at"`

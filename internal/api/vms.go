@@ -245,8 +245,16 @@ type VMLook struct {
 	Hostname string     `json:"hostname"`
 	Reason   *string    `json:"reason" nullable:"true" doc:"Why it is in its status; null when there is nothing to explain."`
 	Deadline *time.Time `json:"deadline" nullable:"true" doc:"When it is given up, while it is launched."`
+	Payment  *payment   `json:"payment,omitempty" doc:"What it waits for when it is short of money; left out otherwise."`
 	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
 	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
+}
+
+// payment is what a VM waits for that is short of money.
+type payment struct {
+	Missing money.Amount `json:"missing" doc:"USDC that the balance has too little for it to go on. What others of your VMs wait for is not counted."`
+	Until   time.Time    `json:"until" doc:"Until when it goes on as it is."`
+	Then    string       `json:"then" enum:"InsufficientFunds,Terminated" doc:"Its status after that, if nothing is paid: powered off with its disk kept, or ended with its disk purged."`
 }
 
 type vmStory struct {
@@ -261,6 +269,9 @@ func lookOf(v control.VM) VMLook {
 	}
 	if v.Reason != "" {
 		look.Reason = &v.Reason
+	}
+	if p := v.Payment; p != nil {
+		look.Payment = &payment{Missing: p.Missing, Until: p.Until, Then: string(p.Then)}
 	}
 	return look
 }

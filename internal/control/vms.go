@@ -29,6 +29,7 @@ type VM struct {
 	// DrainedAt is when its provider will end it with all that is on its server;
 	// zero when that is not planned.
 	DrainedAt time.Time
+	Payment   *Payment   // nil unless it waits for money
 	Timeline  []vm.Event // oldest first; only of a VM that was asked for alone
 }
 
@@ -88,11 +89,14 @@ func (s *Service) list(ctx context.Context, tx *store.Tx, filter store.Filter, f
 		return nil, err
 	}
 	list, err := located(ctx, tx, vms)
-	if err != nil || !f.wantTimeline {
+	if err != nil {
+		return nil, err
+	}
+	if err := s.owe(ctx, tx, list); err != nil || !f.wantTimeline {
 		return list, err
 	}
 	for i := range list {
-		if list[i].Timeline, err = tx.Events(ctx, list[i].ID); err != nil {
+		if list[i].Timeline, err = timeline(ctx, tx, list[i].ID); err != nil {
 			return nil, err
 		}
 	}

@@ -71,7 +71,13 @@ func table(vms []client.VM) session.Table {
 
 // warnings joins what a VM's owner should know, "" where all is well.
 func warnings(v client.VM) string {
-	return strings.Trim(unreachable(v)+"; "+drained(v), "; ")
+	var texts []string
+	for _, text := range []string{owed(v), unreachable(v), drained(v)} {
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 func size(v client.VM) string {

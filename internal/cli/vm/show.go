@@ -41,10 +41,13 @@ func details(v client.VM) session.Table {
 	t.Add("id:", v.ID)
 	t.Add("name:", v.Name)
 	t.Add("status:", v.Status+" since "+when(v.StatusChangedAt))
-	if v.Reason != "" {
+	switch {
+	case v.Payment != nil:
+		t.Add("warning:", owed(v)+"; `cpucloud account` tells what you have")
+	case v.Reason != "":
 		t.Add("reason:", v.Reason)
 	}
-	if v.Deadline != nil {
+	if v.Deadline != nil && v.Payment == nil {
 		t.Add("given up at:", when(*v.Deadline))
 	}
 	if text := unreachable(v); text != "" {
@@ -78,6 +81,18 @@ func details(v client.VM) session.Table {
 		t.Add(label, when(e.At)+"  "+e.Text)
 	}
 	return t
+}
+
+// owed tells what a VM that is short of money waits for, "" for another one.
+func owed(v client.VM) string {
+	if v.Payment == nil {
+		return ""
+	}
+	p := v.Payment
+	if p.Then == client.StatusTerminated {
+		return p.Missing + " USDC are missing to start it again; its disk is kept until " + when(p.Until)
+	}
+	return p.Missing + " USDC are missing for its next epoch; it runs until " + when(p.Until) + ", then it is powered off and its disk kept"
 }
 
 // unreachable tells since when nothing is known of a VM, "" while something is.
