@@ -1,6 +1,6 @@
 // Package hypervisor is what the agent asks of the software that runs virtual
-// machines: is it usable here, make this machine run, which machines run, end
-// this one.
+// machines: is it usable here, make this machine run, which machines run, ask
+// this one to end, end it.
 package hypervisor
 
 import (
@@ -26,6 +26,12 @@ type Driver interface {
 	// List returns every machine that this driver was asked to start and not
 	// to destroy, running or not, ordered by id.
 	List(ctx context.Context) ([]Instance, error)
+
+	// Shutdown asks the guest of machine id to power itself off, as its power
+	// button does, and returns at once. Whether the guest does so, and when,
+	// is its own affair: one that is just booting hears nothing. A machine
+	// that doesn't run is no error.
+	Shutdown(ctx context.Context, id string) error
 
 	// Destroy ends machine id at once and forgets it; its disks stay. One
 	// that doesn't exist is no error.

@@ -85,6 +85,8 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 		err = h.Ensure(ctx, q.Machine)
 	case "machines":
 		r.Machines, err = h.List(ctx)
+	case "shut down":
+		err = h.Shutdown(ctx, q.ID)
 	case "end":
 		err = h.Destroy(ctx, q.ID)
 	case "link":
@@ -183,6 +185,11 @@ func (m machines) Ensure(ctx context.Context, want hypervisor.Machine) error {
 func (m machines) List(ctx context.Context) ([]hypervisor.Instance, error) {
 	r, _, err := m.ask(ctx, question{Do: "machines"}, nil)
 	return r.Machines, err
+}
+
+func (m machines) Shutdown(ctx context.Context, id string) error {
+	_, _, err := m.ask(ctx, question{Do: "shut down", ID: id}, nil)
+	return err
 }
 
 func (m machines) Destroy(ctx context.Context, id string) error {

@@ -26,6 +26,9 @@ type Host struct {
 	// OnStart, if set, is called before a machine runs; its error keeps it from
 	// starting. It mustn't call the host.
 	OnStart func(hypervisor.Machine) error
+	// OnShutdown, if set, is called when the guest of a machine is asked to power
+	// itself off, and says whether it does. It may call the host.
+	OnShutdown func(hypervisor.Machine) bool
 	// OnEnd, if set, is called after a machine has ended.
 	OnEnd func(id string)
 
@@ -40,10 +43,11 @@ type Operation string
 
 // The operations that can be made to fail.
 const (
-	Probe   Operation = "probe"
-	Ensure  Operation = "ensure"
-	List    Operation = "list"
-	Destroy Operation = "destroy"
+	Probe    Operation = "probe"
+	Ensure   Operation = "ensure"
+	List     Operation = "list"
+	Shutdown Operation = "shutdown"
+	Destroy  Operation = "destroy"
 )
 
 type machine struct {
@@ -198,6 +202,24 @@ func (d *Driver) List(ctx context.Context) ([]hypervisor.Instance, error) {
 		list = append(list, h.machines[id].Instance)
 	}
 	return list, nil
+}
+
+// Shutdown implements hypervisor.Driver. A guest obeys unless OnShutdown knows better.
+func (d *Driver) Shutdown(ctx context.Context, id string) error {
+	if err := hypervisor.CheckID(id); err != nil {
+		return err
+	}
+	h := d.host
+	h.mu.Lock()
+	err := cmp.Or(ctx.Err(), h.failures[Shutdown])
+	h.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if m, start := h.Machine(id); start > 0 && (h.OnShutdown == nil || h.OnShutdown(m)) {
+		h.Kill(id, "the guest powered off")
+	}
+	return nil
 }
 
 // Destroy implements hypervisor.Driver.

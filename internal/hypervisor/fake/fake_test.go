@@ -15,6 +15,7 @@ func TestDriver(t *testing.T) {
 	t.Parallel()
 	hypervisortest.Run(t, func(*testing.T) hypervisortest.Fixture {
 		h := fake.NewHost(time.Now)
+		h.OnShutdown = hypervisortest.Obeys
 		return hypervisortest.Fixture{
 			Open: func(*testing.T) hypervisor.Driver { return fake.New(h) },
 			Kill: func(_ *testing.T, id string) { h.Kill(id, "it was killed") },

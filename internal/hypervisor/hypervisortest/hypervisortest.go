@@ -42,6 +42,9 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"EnsureAtOnceIsOneMachine":          (*host).ensureAtOnceIsOneMachine,
 		"ListIsCompleteAndSorted":           (*host).listIsCompleteAndSorted,
 		"NewDriverFindsMachines":            (*host).newDriverFindsMachines,
+		"ObedientGuestPowersOff":            (*host).obedientGuestPowersOff,
+		"DeafGuestGoesOn":                   (*host).deafGuestGoesOn,
+		"ShutdownOfNothingIsNoError":        (*host).shutdownOfNothingIsNoError,
 		"DestroyEndsAndForgets":             (*host).destroyEndsAndForgets,
 		"DestroyOfNothingIsNoError":         (*host).destroyOfNothingIsNoError,
 		"DeadMachineIsListedAndRestarted":   (*host).deadMachineIsListedAndRestarted,
@@ -238,6 +241,9 @@ func (h *host) badNamesAreRefused() {
 		}
 		if _, err := m.NIC.File.Stat(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after a refused Ensure the card's file says %v, want %v", err, os.ErrClosed)
+		}
+		if err := h.driver.Shutdown(t.Context(), id); !fault.Is(err, fault.Invalid) {
+			t.Errorf("Shutdown of %q = %v, want an Invalid fault", id, err)
 		}
 		if err := h.driver.Destroy(t.Context(), id); !fault.Is(err, fault.Invalid) {
 			t.Errorf("Destroy of %q = %v, want an Invalid fault", id, err)

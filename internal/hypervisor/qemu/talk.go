@@ -3,6 +3,7 @@ package qemu
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -68,6 +69,38 @@ func (d *Driver) drain(ctx context.Context, id string) ([]byte, error) {
 		}
 	}
 	return text, nil
+}
+
+// Shutdown implements hypervisor.Driver by the ACPI power button.
+func (d *Driver) Shutdown(ctx context.Context, id string) error {
+	if err := hypervisor.CheckID(id); err != nil {
+		return err
+	}
+	defer d.machines.lock(id)()
+
+	alive, err := d.alive(id)
+	if err != nil || !alive {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, talkLimit)
+	defer cancel()
+	if err = d.press(ctx, id); err != nil {
+		if alive, lockErr := d.alive(id); !alive && lockErr == nil {
+			return nil // it went by itself meanwhile
+		}
+		return fmt.Errorf("press the power button of machine %s: %w", id, err)
+	}
+	return nil
+}
+
+// press presses the power button of machine id.
+func (d *Driver) press(ctx context.Context, id string) error {
+	c, err := d.dial(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	return c.Execute(ctx, "system_powerdown", nil, nil)
 }
 
 // quit asks QEMU to end the guest and itself.
