@@ -45,7 +45,7 @@ func EndAll(ctx context.Context, dir string, h hypervisor.Driver, n network.Driv
 		}
 	}
 	for id := range b.entries {
-		b.update(ctx, id, func(e *entry) { e.Ready, e.Attempt, e.NotBefore = false, 0, time.Time{} })
+		b.update(ctx, id, func(e *entry) { e.Ready, e.Asked, e.Attempt, e.NotBefore = false, time.Time{}, 0, time.Time{} })
 	}
 	return errors.Join(failed...)
 }

@@ -114,7 +114,11 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 		}
 	}
 	for id, w := range k.busy {
-		if v := asked[id]; w.verb == Watch && v != Watch || w.verb == Launch && (v == Remove || v == Quarantine) {
+		v := asked[id]
+		switch {
+		case w.verb == Watch && v != Watch,
+			w.verb == Launch && (v == Halt || v == Remove || v == Quarantine),
+			w.verb == Halt && v != Halt:
 			w.cancel()
 		}
 	}
@@ -144,6 +148,8 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 		return k.connect(ctx, t.Order)
 	case Watch:
 		return k.watch(ctx, t.Order)
+	case Halt:
+		return k.halt(ctx, t.Order)
 	case Remove:
 		return k.remove(ctx, t.Order)
 	case Quarantine:

@@ -150,7 +150,7 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 	// Before the start: a machine must never be taken as ready for what the
 	// one before it had answered.
 	again := false
-	k.book.update(ctx, o.ID, func(e *entry) { again, e.Ready = !e.Started.IsZero(), false })
+	k.book.update(ctx, o.ID, func(e *entry) { again, e.Ready, e.Asked = !e.Started.IsZero(), false, time.Time{} })
 	err = k.Hypervisor.Ensure(ctx, hypervisor.Machine{
 		ID: o.ID, VCPU: int(o.VCPU), RAMGiB: int(o.RAMGiB),
 		Disks: []hypervisor.Disk{
@@ -168,12 +168,17 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 	k.book.update(ctx, o.ID, func(e *entry) {
 		now := k.Now()
 		e.machine, e.Started, e.Generation = hypervisor.Running, now, o.Generation
-		if !again {
+		switch {
+		case !again:
 			e.tell("machine", now, fmt.Sprintf("machine started with %d vCPU and %d GiB of memory", o.VCPU, o.RAMGiB))
-			return
+		case e.Halted:
+			e.Halted = false
+			e.Resumes++
+			e.tell(fmt.Sprintf("resume-%d", o.Generation), now, "powered on again, with the disk and the address that it had")
+		default:
+			e.Restarts++
+			e.tell("restart", now, fmt.Sprintf("the machine had stopped and was started again (%d times by now)", e.Restarts))
 		}
-		e.Restarts++
-		e.tell("restart", now, fmt.Sprintf("the machine had stopped and was started again (%d times by now)", e.Restarts))
 	})
 	return nil
 }
@@ -185,7 +190,7 @@ func (k *keeper) connect(ctx context.Context, o vm.Order) error {
 		return fmt.Errorf("change link: %w", err)
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
-		e.link, e.Generation = &link, o.Generation
+		e.link, e.Generation, e.Asked = &link, o.Generation, time.Time{}
 		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), "ports now open: "+portList(o.Ports))
 	})
 	return nil

@@ -52,6 +52,10 @@ func (m mortalHypervisor) Ensure(ctx context.Context, x hypervisor.Machine) erro
 	return m.do(func() error { return m.Driver.Ensure(context.WithoutCancel(ctx), x) })
 }
 
+func (m mortalHypervisor) Shutdown(ctx context.Context, id string) error {
+	return m.do(func() error { return m.Driver.Shutdown(context.WithoutCancel(ctx), id) })
+}
+
 func (m mortalHypervisor) Destroy(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Destroy(context.WithoutCancel(ctx), id) })
 }
@@ -111,7 +115,11 @@ func endAnywhere(r *rig, n int, after bool) {
 		goal  vm.Goal
 		phase vm.Phase
 	}{
-		{[]vm.Port{ssh}, vm.Run, vm.Ready}, {[]vm.Port{ssh, web}, vm.Run, vm.Ready}, {nil, vm.Remove, vm.Absent},
+		{[]vm.Port{ssh}, vm.Run, vm.Ready},
+		{[]vm.Port{ssh, web}, vm.Run, vm.Ready},
+		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted},
+		{[]vm.Port{ssh}, vm.Run, vm.Ready},
+		{nil, vm.Remove, vm.Absent},
 	} {
 		o.Ports, o.Goal = stage.ports, stage.goal
 		l := &life{left: n, after: after, end: func() {}}
@@ -126,7 +134,7 @@ func endAnywhere(r *rig, n int, after bool) {
 		r.config = sound
 		r.start()
 		r.reaches("0xA", o.Generation, stage.phase)
-		if now := r.disk("0xA"); disk != "" && now != disk && stage.goal == vm.Run {
+		if now := r.disk("0xA"); disk != "" && now != disk && stage.goal != vm.Remove {
 			r.Errorf("disk was %q, is %q", disk, now)
 		} else {
 			disk = now

@@ -17,6 +17,7 @@ const (
 	Launch     Verb = "launch"     // make what is missing and start the machine
 	Connect    Verb = "connect"    // make the network agree; the machine is left alone
 	Watch      Verb = "watch"      // wait until the running machine answers
+	Halt       Verb = "halt"       // have the machine power off, keep its disk
 	Remove     Verb = "remove"     // end the machine, purge its disk
 	Quarantine Verb = "quarantine" // leave it as it is, and tell
 )
@@ -37,6 +38,7 @@ type Sight struct {
 	Generation int64            // of the newest order fulfilled
 	Started    bool             // its machine was started at some time
 	Ready      bool             // its machine has answered since it was started
+	Asked      time.Time        // when its guest was asked to power off; zero once it has, or need not
 	Broken     bool             // trying again will not help
 	Tried      int64            // the generation that NotBefore is about
 	NotBefore  time.Time        // when the next try is due
@@ -44,6 +46,13 @@ type Sight struct {
 
 // Exists reports whether anything of the VM is on the server.
 func (s Sight) Exists() bool { return s.Files || s.Link != nil || s.Machine != "" }
+
+// leaving reports whether the machine may be about to power off at now, because
+// it was asked to a short while ago.
+func (s Sight) leaving(now time.Time) bool {
+	since := now.Sub(s.Asked)
+	return !s.Asked.IsZero() && since >= 0 && since < offTime
+}
 
 // Plan compares what is wanted with what is seen and returns what there is to
 // do at now, at most one task for each VM. A VM that nobody asked for is kept,
@@ -80,9 +89,15 @@ func next(now time.Time, o vm.Order, s Sight) Verb {
 		if due && (s.Exists() || s.Generation != o.Generation) {
 			return Remove
 		}
+	case vm.Halt:
+		if due && (s.Machine != "" || s.Generation != o.Generation) {
+			return Halt
+		}
 	case vm.Run:
 		switch {
-		case running && due && (s.Generation != o.Generation || !agrees(s.Link, o)):
+		case running && s.leaving(now):
+			return "" // asked to power off by an order before this one: it is launched once it has, or goes on
+		case running && due && (s.Generation != o.Generation || !s.Asked.IsZero() || !agrees(s.Link, o)):
 			return Connect
 		case running && !s.Ready:
 			return Watch
@@ -101,13 +116,17 @@ func agrees(l *network.Link, o vm.Order) bool {
 	return slices.Equal(l.Sorted().Ports, linkOf(o).Sorted().Ports)
 }
 
-// phase returns how far the VM of order o has come.
+// phase returns how far the VM of order o has come. A machine that is on its way
+// out runs, but is never told as ready: its customer must not be shown it as
+// such, nor pay for it.
 func phase(o vm.Order, s Sight) vm.Phase {
 	running := s.Machine == hypervisor.Running
 	switch {
 	case o.Goal == vm.Remove && !s.Exists():
 		return vm.Absent
-	case running && s.Ready:
+	case o.Goal == vm.Halt && !running:
+		return vm.Halted
+	case running && s.Ready && s.Asked.IsZero() && o.Goal != vm.Halt:
 		return vm.Ready
 	case running:
 		return vm.Booting

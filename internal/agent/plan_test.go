@@ -41,6 +41,10 @@ func TestPlan(t *testing.T) {
 	run := order("a", 2, ssh, web)
 	gone := run
 	gone.Goal = vm.Remove
+	halt := run
+	halt.Goal = vm.Halt
+	later := run
+	later.Generation = 3
 	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true}
 	with := func(change func(*agent.Sight)) []agent.Sight { s := well; change(&s); return []agent.Sight{s} }
 	for name, tt := range map[string]struct {
@@ -69,17 +73,36 @@ func TestPlan(t *testing.T) {
 		"clock set back": {[]vm.Order{run}, with(func(s *agent.Sight) {
 			s.Machine, s.Tried, s.NotBefore = hypervisor.Exited, 2, noon.Add(time.Hour)
 		}), agent.Launch},
-		"broken":               {[]vm.Order{run}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, ""},
-		"broken, removed":      {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, agent.Remove},
-		"removed":              {[]vm.Order{gone}, []agent.Sight{well}, agent.Remove},
-		"removed, files left":  {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Generation: 2}}, agent.Remove},
-		"removed, never seen":  {[]vm.Order{gone}, nil, agent.Remove},
-		"removed, and gone":    {[]vm.Order{gone}, []agent.Sight{{ID: "a", Generation: 2}}, ""},
-		"not in the list":      {nil, []agent.Sight{well}, agent.Quarantine},
-		"machine of nobody":    {nil, []agent.Sight{{ID: "a", Machine: hypervisor.Exited}}, agent.Quarantine},
-		"link of nobody":       {nil, []agent.Sight{{ID: "a", Link: link(run)}}, agent.Quarantine},
-		"nothing of it left":   {nil, []agent.Sight{{ID: "a", Generation: 2}}, ""},
-		"goal of a newer time": {[]vm.Order{{ID: "a", Generation: 3, Goal: "sleep"}}, []agent.Sight{well}, ""},
+		"to be halted":                {[]vm.Order{halt}, []agent.Sight{well}, agent.Halt},
+		"to be halted, exited":        {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Machine = hypervisor.Exited }), agent.Halt},
+		"to be halted, not there":     {[]vm.Order{halt}, nil, agent.Halt},
+		"to be halted, broken":        {[]vm.Order{halt}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, agent.Halt},
+		"to be halted, being asked":   {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Asked = noon }), agent.Halt},
+		"halted":                      {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Machine, s.Ready = "", false }), ""},
+		"halted, record lost":         {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Machine, s.Generation = "", 0 }), agent.Halt},
+		"halted, link lost":           {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Machine, s.Link = "", nil }), ""},
+		"halted, other ports":         {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Machine, s.Generation = "", 1 }), agent.Halt},
+		"halted, to run again":        {[]vm.Order{later}, with(func(s *agent.Sight) { s.Machine, s.Ready = "", false }), agent.Launch},
+		"halted, to be removed":       {[]vm.Order{gone}, with(func(s *agent.Sight) { s.Machine, s.Generation = "", 1 }), agent.Remove},
+		"halted, not in the list":     {nil, with(func(s *agent.Sight) { s.Machine = "" }), agent.Quarantine},
+		"run again, may yet go":       {[]vm.Order{later}, with(func(s *agent.Sight) { s.Asked = noon.Add(-59 * time.Second) }), ""},
+		"run again, did not go":       {[]vm.Order{later}, with(func(s *agent.Sight) { s.Asked = noon.Add(-time.Minute) }), agent.Connect},
+		"same order, did not go":      {[]vm.Order{run}, with(func(s *agent.Sight) { s.Asked = noon.Add(-time.Minute) }), agent.Connect},
+		"run again, asked tomorrow":   {[]vm.Order{later}, with(func(s *agent.Sight) { s.Asked = noon.Add(24 * time.Hour) }), agent.Connect},
+		"run again, went":             {[]vm.Order{later}, with(func(s *agent.Sight) { s.Machine, s.Asked = hypervisor.Exited, noon }), agent.Launch},
+		"to be removed, may yet go":   {[]vm.Order{gone}, with(func(s *agent.Sight) { s.Asked = noon }), agent.Remove},
+		"halted, and tried too early": {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Tried, s.NotBefore = 2, noon.Add(1) }), ""},
+		"broken":                      {[]vm.Order{run}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, ""},
+		"broken, removed":             {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, agent.Remove},
+		"removed":                     {[]vm.Order{gone}, []agent.Sight{well}, agent.Remove},
+		"removed, files left":         {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Generation: 2}}, agent.Remove},
+		"removed, never seen":         {[]vm.Order{gone}, nil, agent.Remove},
+		"removed, and gone":           {[]vm.Order{gone}, []agent.Sight{{ID: "a", Generation: 2}}, ""},
+		"not in the list":             {nil, []agent.Sight{well}, agent.Quarantine},
+		"machine of nobody":           {nil, []agent.Sight{{ID: "a", Machine: hypervisor.Exited}}, agent.Quarantine},
+		"link of nobody":              {nil, []agent.Sight{{ID: "a", Link: link(run)}}, agent.Quarantine},
+		"nothing of it left":          {nil, []agent.Sight{{ID: "a", Generation: 2}}, ""},
+		"goal of a newer time":        {[]vm.Order{{ID: "a", Generation: 3, Goal: "sleep"}}, []agent.Sight{well}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,13 +128,18 @@ func (h host) do(task agent.Task, steps int) {
 	switch task.Verb {
 	case agent.Launch:
 		does = []func(){
-			func() { s.Files = true }, func() { s.Link = link(o) }, func() { s.Ready = false },
+			func() { s.Files = true }, func() { s.Link = link(o) }, func() { s.Ready, s.Asked = false, time.Time{} },
 			func() { s.Machine = hypervisor.Running }, func() { s.Started, s.Generation = true, o.Generation },
 		}
 	case agent.Connect:
-		does = []func(){func() { s.Link = link(o) }, func() { s.Generation = o.Generation }}
+		does = []func(){func() { s.Link = link(o) }, func() { s.Generation, s.Asked = o.Generation, time.Time{} }}
 	case agent.Watch:
 		does = []func(){func() { s.Ready = true }}
+	case agent.Halt:
+		does = []func(){
+			func() { s.Asked = noon.Add(time.Hour) }, func() { s.Machine = hypervisor.Exited }, func() { s.Machine = "" },
+			func() { s.Generation, s.Ready, s.Asked = o.Generation, false, time.Time{} },
+		}
 	case agent.Remove:
 		does = []func(){
 			func() { s.Machine = "" }, func() { s.Link = nil }, func() { s.Files = false },
@@ -142,6 +170,9 @@ func drawHost(t *rapid.T) host {
 			Generation: rapid.Int64Range(0, 3).Draw(t, "reached"), Ready: rapid.Bool().Draw(t, "ready"),
 			Tried: rapid.Int64Range(0, 3).Draw(t, "tried"), NotBefore: noon.Add(time.Duration(rapid.IntRange(-1, 1).Draw(t, "wait"))),
 		}
+		if rapid.Bool().Draw(t, "asked") {
+			s.Asked = noon.Add(time.Duration(rapid.IntRange(-90, 90).Draw(t, "seconds")) * time.Second)
+		}
 		if rapid.Bool().Draw(t, "linked") {
 			s.Link = link(drawOrder(t, s.ID))
 		}
@@ -154,7 +185,7 @@ func drawHost(t *rapid.T) host {
 
 func drawOrder(t *rapid.T, id string) vm.Order {
 	o := order(id, rapid.Int64Range(1, 3).Draw(t, "generation"))
-	o.Goal = rapid.SampledFrom([]vm.Goal{vm.Run, vm.Run, vm.Remove}).Draw(t, "goal")
+	o.Goal = rapid.SampledFrom([]vm.Goal{vm.Run, vm.Run, vm.Halt, vm.Remove}).Draw(t, "goal")
 	for _, n := range []uint16{22, 80, 443} {
 		if rapid.Bool().Draw(t, "port") {
 			o.Ports = append(o.Ports, vm.Port{Number: n, Protocol: vm.TCP})
@@ -174,8 +205,9 @@ func drawOrders(t *rapid.T) []vm.Order {
 }
 
 // Whatever is wanted and seen: only a VM with an order to remove is removed,
-// one that nobody asked for is only ever quarantined, a running machine is
-// never launched, and no VM has two tasks.
+// only one with an order to halt is halted and nothing else is done to it, one
+// that nobody asked for is only ever quarantined, a running machine is never
+// launched, and no VM has two tasks.
 func TestPlanNeverDestroysUnasked(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -194,6 +226,8 @@ func TestPlanNeverDestroysUnasked(t *testing.T) {
 				t.Errorf("%s that nobody asked for: %s", task.ID, task.Verb)
 			case asked && (task.Verb == agent.Remove) != (o.Goal == vm.Remove):
 				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
+			case asked && (task.Verb == agent.Halt) != (o.Goal == vm.Halt):
+				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
 			case task.Verb == agent.Launch && h[task.ID].Machine == hypervisor.Running:
 				t.Errorf("%s runs and is launched", task.ID)
 			}
@@ -210,13 +244,15 @@ func TestPlanConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		wanted, h := drawOrders(t), drawHost(t)
 		before := maps.Clone(h)
+		start := maps.Clone(h)
 		now := noon.Add(time.Hour)
 		for range rapid.IntRange(0, 10).Draw(t, "crashes") {
 			for _, task := range agent.Plan(now, wanted, h.sights()) {
 				h.do(task, rapid.IntRange(0, 5).Draw(t, "steps"))
 			}
 		}
-		for range 4 {
+		for range 5 {
+			now = now.Add(time.Minute)
 			for _, task := range agent.Plan(now, wanted, h.sights()) {
 				h.do(task, 10)
 			}
@@ -226,6 +262,9 @@ func TestPlanConverges(t *testing.T) {
 			delete(before, o.ID)
 			if o.Goal == vm.Remove && (s.Exists() || s.Generation != o.Generation) {
 				t.Errorf("%s is ordered gone, is %+v", o.ID, s)
+			}
+			if o.Goal == vm.Halt && (s.Machine != "" || s.Generation != o.Generation || s.Files != start[o.ID].Files || s.Link != start[o.ID].Link) {
+				t.Errorf("%s is ordered halted, was %+v, is %+v", o.ID, start[o.ID], s)
 			}
 			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || s.Generation != o.Generation || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
 				t.Errorf("%s is ordered to run, is %+v", o.ID, s)
@@ -240,6 +279,32 @@ func TestPlanConverges(t *testing.T) {
 			if task.Verb != agent.Quarantine {
 				t.Errorf("still to do: %s %s", task.Verb, task.ID)
 			}
+		}
+	})
+}
+
+// Whatever was there, a VM that is halted and ordered to run is launched next,
+// and is not ready before it has answered anew.
+func TestPlanLaunchesWhatWasHalted(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		h, o := drawHost(t), drawOrder(t, "vm-0")
+		o.Goal, o.Generation = vm.Halt, 4
+		for range rapid.IntRange(1, 3).Draw(t, "halts") {
+			for _, task := range agent.Plan(noon, []vm.Order{o}, h.sights()) {
+				h.do(task, 10)
+			}
+		}
+		o.Goal, o.Generation = vm.Run, 5
+		for _, want := range []agent.Verb{agent.Launch, agent.Watch} {
+			i := slices.IndexFunc(agent.Plan(noon, []vm.Order{o}, h.sights()), func(t agent.Task) bool { return t.ID == o.ID && t.Verb == want })
+			if i < 0 {
+				t.Fatalf("%+v is not to be done by %s", h[o.ID], want)
+			}
+			h.do(agent.Task{Verb: want, ID: o.ID, Order: o}, 10)
+		}
+		if tasks := agent.Plan(noon, []vm.Order{o}, host{o.ID: h[o.ID]}.sights()); len(tasks) > 0 {
+			t.Errorf("still to do: %v", tasks)
 		}
 	})
 }

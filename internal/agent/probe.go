@@ -70,7 +70,7 @@ func (k *keeper) watch(ctx context.Context, o vm.Order) error {
 	k.book.update(ctx, o.ID, func(e *entry) {
 		e.Ready, e.Reason = true, ""
 		key := "ssh"
-		if e.Restarts > 0 { // the story of the first start stays
+		if e.Restarts+e.Resumes > 0 { // the story of the first start stays
 			key = "restart-ssh"
 		}
 		e.tell(key, k.Now(), text)

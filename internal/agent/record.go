@@ -16,6 +16,9 @@ type record struct {
 	Generation int64     `json:"generation"`
 	Started    time.Time `json:"started,omitzero"` // when the machine was last started
 	Restarts   int       `json:"restarts,omitempty"`
+	Asked      time.Time `json:"asked,omitzero"`    // when its guest was asked to power off, as long as it may obey
+	Halted     bool      `json:"halted,omitempty"`  // powered off by an order since it was last started
+	Resumes    int       `json:"resumes,omitempty"` // how often it was started after that
 	Ready      bool      `json:"ready"`
 	Broken     bool      `json:"broken"`
 	Reason     string    `json:"reason,omitempty"`
@@ -71,7 +74,7 @@ type entry struct {
 func (e *entry) sight(id string) Sight {
 	return Sight{
 		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
-		Started: !e.Started.IsZero(), Ready: e.Ready, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
+		Started: !e.Started.IsZero(), Ready: e.Ready, Asked: e.Asked, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
 	}
 }
 
@@ -84,6 +87,9 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 	s.Phase = phase(*o, e.sight(id))
 	if s.Phase == vm.Booting && e.machine != hypervisor.Running && s.Reason == "" {
 		s.Reason = "the machine stopped and will be started again"
+		if e.Halted {
+			s.Reason = "the machine was powered off and is started again"
+		}
 	}
 	return s
 }
