@@ -5,12 +5,16 @@ package vmtest_test
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 )
 
 // The tests of this package boot a few VMs each and run one after the other:
@@ -116,8 +120,21 @@ func (s *session) uptime() (seconds float64) {
 	return seconds
 }
 
-// A guest that powers itself off is started again; an image that is none ends
-// its VM and costs nothing.
+// pressPower presses the power button of a VM, as its agent does to halt it.
+func (c *cloud) pressPower(id string) {
+	c.Helper()
+	d, err := qemu.New(qemu.Config{Dir: filepath.Join(c.data, "host", "qemu"), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := d.Shutdown(c.Context(), id); err != nil {
+		c.Fatalf("press the power button: %v", err)
+	}
+}
+
+// A guest powers itself off when its power button is pressed, and one that does
+// so without an order is started again; an image that is none ends its VM and
+// costs nothing.
 func TestEndings(t *testing.T) { //nolint:paralleltest // see above
 	c := newCloud(t)
 	bad := c.deploy(c.wish("bad", "nothing.qcow2"))
@@ -130,7 +147,8 @@ func TestEndings(t *testing.T) { //nolint:paralleltest // see above
 	guest := c.login("root", v.Address())
 	boot := guest.run("cat /proc/sys/kernel/random/boot_id")
 	before := c.machines()[good]
-	guest.run("sync; poweroff")
+	guest.run("sync")
+	c.pressPower(good)
 	c.until("it was started again", func() bool { pid := c.machines()[good]; return pid != 0 && pid != before })
 	if again := c.login("root", v.Address()).run("cat /proc/sys/kernel/random/boot_id"); again == boot {
 		t.Error("the guest was not booted again")
