@@ -197,7 +197,7 @@ func TestProviderLife(t *testing.T) {
 	} {
 		var e earningsAnswer
 		c.sendAs(nora, "GET", "/v1/providers/Nord/earnings"+query, "").wants(http.StatusOK, &e)
-		if e.Pending != "0.21" || e.Earned != "0" || len(e.Rows) != 1 || e.Rows[0] != want {
+		if e.Pending != "0" || e.Earned != "0.21" || len(e.Rows) != 1 || e.Rows[0] != want {
 			t.Errorf("earnings %s: %+v, want %+v", query, e, want)
 		}
 	}
