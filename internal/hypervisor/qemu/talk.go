@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
@@ -85,8 +86,8 @@ func (d *Driver) Shutdown(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, talkLimit)
 	defer cancel()
 	if err = d.press(ctx, id); err != nil {
-		if alive, lockErr := d.alive(id); !alive && lockErr == nil {
-			return nil // it went by itself meanwhile
+		if leaving(err) {
+			return nil // it went by itself meanwhile, though its process may be there still
 		}
 		return fmt.Errorf("press the power button of machine %s: %w", id, err)
 	}
@@ -137,4 +138,15 @@ func (d *Driver) dial(ctx context.Context, id string) (c *qmp.Client, err error)
 		return err
 	})
 	return c, err
+}
+
+// leaving reports whether an error is that of a QEMU which ends: it talks to
+// nobody any more, a moment before its process is gone.
+func leaving(err error) bool {
+	for _, sign := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, fs.ErrNotExist, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, sign) {
+			return true
+		}
+	}
+	return false
 }
