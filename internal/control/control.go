@@ -34,7 +34,7 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
-	Fee       ledger.Fee    // of what providers earn
+	Fee       Fee           // of what providers earn
 	Launch    time.Duration // how long a VM may stay New, and then Launching
 	Images    []Image       // offered as default images
 
@@ -44,6 +44,9 @@ type Config struct {
 	// Advance moves Now forward; nil when the clock is the real one.
 	Advance func(time.Duration)
 }
+
+// Fee is the platform's part of what providers earn, in millionths.
+type Fee = ledger.Fee
 
 // Service is the control plane. Its methods may be called at the same time.
 type Service struct {

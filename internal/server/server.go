@@ -17,7 +17,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/console"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
@@ -35,7 +34,7 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
-	Fee       ledger.Fee    // of what providers earn
+	Fee       control.Fee   // of what providers earn
 	TestClock bool          // let operators move the clock forward
 
 	Simulation    bool          // let operators add simulated servers

@@ -95,6 +95,10 @@ func TestLaunchIsGivenUp(t *testing.T) {
 	a, anna := cloud.Agent(), cloud.Customer("1")
 	id := deploy(t, anna, wish(url))[0]
 	v := reach(t, anna, id, client.StatusLaunching)
+	cloud.Await("the VM says what it waits for", func() bool {
+		now, err := anna.VM(t.Context(), id)
+		return err == nil && strings.Contains(now.Reason, "502")
+	})
 	if _, err := cloud.Operator.AdvanceClock(t.Context(), time.Until(*v.Deadline)); err != nil {
 		t.Fatalf("advance clock: %v", err)
 	}

@@ -84,13 +84,59 @@ func (g *Gateway) accept(ctx context.Context, ln *net.TCPListener, port uint16) 
 
 func (g *Gateway) letIn(ctx context.Context, conn *net.TCPConn, port uint16) {
 	dialing, done := context.WithTimeout(ctx, connectTime)
+	stay := whenGone(conn, func() { time.AfterFunc(goneFor, done) })
 	guest, err := g.dialGuest(dialing, port)
+	if reset := stay(); reset && err == nil {
+		guest.abort()
+		err = syscall.ECONNRESET
+	}
 	done()
 	if err != nil {
 		hostSide{conn}.abort()
 		return
 	}
 	g.join(guest, hostSide{conn})
+}
+
+// goneFor is how long a guest is still dialled for a client that has ended its
+// side without a word: one that only wants to listen does so, too.
+const goneFor = 250 * time.Millisecond
+
+// whenGone calls fn once a client has left that has sent nothing, and returns
+// what ends the watch and tells whether the client has reset the connection, of
+// which nobody will read any more. Without it a guest that boots is greeted by everyone who
+// has asked for it in the last seconds and is long gone, all at once, and turns
+// away whoever comes then: an SSH server takes a few strangers at a time.
+func whenGone(conn *net.TCPConn, fn func()) (stop func() (reset bool)) {
+	watched := make(chan struct{})
+	reset := false
+	go func() {
+		defer close(watched)
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			return
+		}
+		gone := false
+		look := make([]byte, 1)
+		err = raw.Read(func(fd uintptr) bool {
+			n, _, err := syscall.Recvfrom(int(fd), look, syscall.MSG_PEEK) //nolint:gosec // a descriptor is small
+			if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+				return false
+			}
+			reset = err != nil
+			gone = n <= 0
+			return true
+		})
+		if err == nil && gone {
+			fn()
+		}
+	}()
+	return func() bool {
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // ends the watch
+		<-watched
+		_ = conn.SetReadDeadline(time.Time{})
+		return reset
+	}
 }
 
 // destination says where a connection of the VM to a:port goes, and makes d

@@ -70,7 +70,12 @@ func plug(t *testing.T, g *gateway.Gateway) *os.File {
 
 func boot(t *testing.T, g *gateway.Gateway) *gatewaytest.VM {
 	t.Helper()
-	return gatewaytest.Boot(t, plug(t, g), mac, netip.PrefixFrom(gateway.Guest, gateway.Subnet.Bits()), gateway.Address)
+	return bootOn(t, plug(t, g))
+}
+
+func bootOn(t *testing.T, cable *os.File) *gatewaytest.VM {
+	t.Helper()
+	return gatewaytest.Boot(t, cable, mac, netip.PrefixFrom(gateway.Guest, gateway.Subnet.Bits()), gateway.Address)
 }
 
 func setPorts(t *testing.T, g *gateway.Gateway, ports ...network.Port) {
