@@ -90,6 +90,7 @@ func (a *api) routes() {
 	handle(a, createJoinToken, a.createJoinToken)
 	handle(a, simulateFleet, a.simulateFleet)
 	handle(a, advanceClock, a.advanceClock)
+	handle(a, checkAll, a.checkAll)
 
 	handle(a, healthz, a.healthz)
 	handle(a, readyz, a.readyz)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cpucloud/cpucloud/internal/market"
+	"github.com/cpucloud/cpucloud/internal/store"
 )
 
 // Waiting returns how many orders wait while a group is stored; busy is false
@@ -24,4 +25,9 @@ func (s *Service) DueDrains(ctx context.Context) ([]string, error) { return s.du
 // StepDrain is one of the transactions of the second half.
 func (s *Service) StepDrain(ctx context.Context, serverID string) (more bool, err error) {
 	return s.stepDrain(ctx, serverID)
+}
+
+// FsckWithin is Fsck of what a transaction sees that is not stored.
+func (s *Service) FsckWithin(ctx context.Context, tx *store.Tx) (Soundness, error) {
+	return check(ctx, tx)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/money"
 )
 
 // mostFindings is how many findings are told one by one.
@@ -25,6 +26,7 @@ type Books struct {
 	Entries   int64
 	Findings  []Finding
 	standings map[Account]*Standing
+	paid      map[string]money.Amount // by VM
 }
 
 // Read takes the next entry in the order in which they were written.
@@ -37,6 +39,9 @@ func (b *Books) Read(e Sealed) {
 	if sealed := Seal(e.Entry, from.Head, to.Head); sealed.Hash != e.Hash {
 		b.find(Finding{Entry: e.Key, Text: "its seal does not fit: it, or one before it in the chain of " + string(e.From) + " or " + string(e.To) + ", was changed or is gone"})
 	}
+	if e.Kind == Charge || e.Kind == Return {
+		b.pay(e.Entry)
+	}
 	// The chain goes on with what is stored, so that one change is one finding.
 	from.Amount, from.Head = from.Amount-e.Amount, e.Hash
 	to.Amount, to.Head = to.Amount+e.Amount, e.Hash
@@ -44,6 +49,20 @@ func (b *Books) Read(e Sealed) {
 		b.find(Finding{Account: e.From, Entry: e.Key, Text: fmt.Sprintf("the account falls to %s USDC", from.Amount)})
 	}
 }
+
+// pay notes what a VM was charged, or got back of it.
+func (b *Books) pay(e Entry) {
+	if b.paid == nil {
+		b.paid = map[string]money.Amount{}
+	}
+	if e.Kind == Return {
+		e.Amount = -e.Amount
+	}
+	b.paid[e.VM] += e.Amount
+}
+
+// Paid returns what a VM was charged by the entries read, less what was returned.
+func (b *Books) Paid(vmID string) money.Amount { return b.paid[vmID] }
 
 func (b *Books) standing(a Account) *Standing {
 	if b.standings == nil {

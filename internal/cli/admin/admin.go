@@ -13,5 +13,5 @@ func Command(s *session.Session) *cobra.Command {
 		Use:   "admin",
 		Short: "Accounts, balances, join tokens and the clock",
 		Long:  "Commands of the marketplace's operator. They need $CPUCLOUD_ADMIN_KEY or the admin.env of the data folder.",
-	}, accounts(s), balance(s), token(s), clock(s), simulate(s))
+	}, accounts(s), balance(s), token(s), clock(s), fsck(s), simulate(s))
 }

@@ -1,0 +1,110 @@
+package control_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+func (c *cloud) fsck() control.Soundness {
+	c.t.Helper()
+	found, err := c.Fsck(c.t.Context(), operator)
+	c.must("Fsck", err)
+	return found
+}
+
+// What does not fit together is found, and what to do about it is said.
+func TestFsck(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		nord := c.shop("Nord", 1)
+		a, anna := nord.join(4), c.account("Anna", 20*price)
+		runs, ends := c.deploy(anna), c.deploy(anna)
+		a.reports(vm.Ready, runs, ends)
+		c.pass(epoch / 2)
+		nord.terminate(ends)
+		a.reports(vm.Absent, ends)
+		waits := c.deploy(anna)
+		held, err := c.Quote(t.Context(), anna, wish(1), control.ShortestQuote)
+		c.must("Quote", err)
+		sound := c.fsck()
+		want(t, "sound", sound, control.Soundness{Entries: sound.Entries, VMs: 3, Servers: 1})
+		if sound.Entries < 6 {
+			t.Errorf("%d entries were looked at", sound.Entries)
+		}
+
+		provider := nord.providerID()
+		for _, spoilt := range []struct {
+			name, subject, text string
+			by                  func(ctx context.Context, tx *store.Tx) error
+		}{
+			{"a reserve without a VM", "VM 0xnone", "no VM", func(ctx context.Context, tx *store.Tx) error {
+				return tx.PostAll(ctx, []ledger.Entry{{At: start, Kind: ledger.TopUp, From: ledger.External, To: ledger.Reserve("0xnone"), Amount: 5, Key: "x"}})
+			}},
+			{"a VM without its hold", "VM " + waits, "with a reserve of", func(ctx context.Context, tx *store.Tx) error {
+				return tx.PostAll(ctx, []ledger.Entry{ledger.Release(start, anna.AccountID, waits, 2*price, "")})
+			}},
+			{"what a VM spent", "VM " + runs, "its entries say", func(ctx context.Context, tx *store.Tx) error {
+				v, err := tx.VM(ctx, runs)
+				v.Spent++
+				return firstOf(err, func() error { return tx.UpdateVM(ctx, v) })
+			}},
+			{"a VM that was settled twice", "provider " + provider, "are pending", func(ctx context.Context, tx *store.Tx) error {
+				v, err := tx.VM(ctx, runs)
+				v.Settled++
+				return firstOf(err, func() error { return tx.UpdateVM(ctx, v) })
+			}},
+			{"capacity that nobody takes", "server " + a.id, "are taken", func(_ context.Context, tx *store.Tx) error {
+				tx.Take([]store.Taking{{Server: a.id, Amount: capacity.Vector{VCPU: 1}}})
+				return nil
+			}},
+			{"a quote that lost its places", "server " + a.id, "are taken", func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.EndQuote(ctx, held.ID, c.clock.Now())
+				return err
+			}},
+		} {
+			broken := errStop
+			err := c.db.Write(t.Context(), func(tx *store.Tx) error { // seen from within, and never stored
+				if err := spoilt.by(t.Context(), tx); err != nil {
+					return err
+				}
+				found, err := c.FsckWithin(t.Context(), tx)
+				if err != nil {
+					return err
+				}
+				hit := false
+				for _, d := range found.Discrepancies {
+					hit = hit || d.Subject == spoilt.subject && strings.Contains(d.Text, spoilt.text) && d.Repair != ""
+				}
+				if !hit {
+					t.Errorf("%s: found %+v, want %s: … %s", spoilt.name, found.Discrepancies, spoilt.subject, spoilt.text)
+				}
+				return broken
+			})
+			want(t, spoilt.name, err, broken)
+		}
+		want(t, "sound again", len(c.fsck().Discrepancies), 0)
+
+		_, err = c.Fsck(t.Context(), account.Actor{AccountID: anna.AccountID, Role: account.Customer})
+		wantFault(t, "Fsck by a customer", err, fault.Denied)
+		c.clock.advance(time.Minute)
+	})
+}
+
+var errStop = fault.New(fault.Conflict, "nothing of this is stored")
+
+func firstOf(err error, then func() error) error {
+	if err != nil {
+		return err
+	}
+	return then()
+}
