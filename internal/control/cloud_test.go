@@ -69,6 +69,7 @@ type cloud struct {
 
 	// From the next restart on.
 	simulation bool
+	log        io.Writer // nil for nobody
 	grace      time.Duration
 	fee        ledger.Fee
 }
@@ -106,8 +107,12 @@ func each(t *testing.T, fn func(t *testing.T, c *cloud)) {
 // restart puts a new Service in the place of the old one, as after a crash.
 func (c *cloud) restart() {
 	c.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if c.log != nil {
+		log = slog.New(slog.NewTextHandler(c.log, nil))
+	}
 	s, err := control.New(c.t.Context(), control.Config{
-		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: slog.New(slog.DiscardHandler),
+		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
 		Epoch: epoch, Grace: c.grace, Retention: retention, Fee: c.fee, Launch: launch, Advance: c.clock.advance,
 		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})

@@ -77,7 +77,7 @@ func (c *checkup) ledger(ctx context.Context, tx *store.Tx) (err error) {
 	}
 	c.Entries = c.books.Entries
 	for _, f := range c.books.Findings {
-		subject, repair := "account "+string(f.Account), "find out who changed the database, and restore it from a backup of before; a stored balance alone may be set to what its entries say"
+		subject, repair := "balance of "+string(f.Account), "find out who changed the database, and restore it from a backup of before; a stored balance alone may be set to what its entries say"
 		if f.Entry != "" {
 			subject, repair = "entry "+f.Entry, "find out who changed the database, and restore it from a backup of before"
 		}

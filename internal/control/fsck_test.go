@@ -100,6 +100,38 @@ func TestFsck(t *testing.T) {
 	})
 }
 
+// Each day one of the replicas checks, and tells the operator what is wrong.
+func TestFsckDaily(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		var log strings.Builder
+		c.log = &log
+		c.restart()
+		first := c.Service
+		c.restart()
+		checks := func() (n int) {
+			for _, s := range []*control.Service{first, c.Service, first} {
+				did, err := s.FsckDaily(t.Context())
+				c.must("FsckDaily", err)
+				n += did
+			}
+			return n
+		}
+		want(t, "at the beginning", checks(), 1)
+		c.clock.advance(24*time.Hour - time.Second)
+		want(t, "within the day", checks(), 0)
+		want(t, "what is told of a sound cloud", log.String(), "")
+		c.must("spoil", c.db.Write(t.Context(), func(tx *store.Tx) error {
+			return tx.PostAll(t.Context(), []ledger.Entry{{At: start, Kind: ledger.TopUp, From: ledger.External, To: ledger.Reserve("0xnone"), Amount: 5, Key: "x"}})
+		}))
+		c.clock.advance(time.Second)
+		want(t, "on the next day", checks(), 1)
+		if told := log.String(); !strings.Contains(told, "VM 0xnone") || !strings.Contains(told, "count=1") {
+			t.Errorf("told %q", told)
+		}
+	})
+}
+
 var errStop = fault.New(fault.Conflict, "nothing of this is stored")
 
 func firstOf(err error, then func() error) error {

@@ -121,6 +121,7 @@ func (s *Service) duties(ctx context.Context) error {
 func (s *Service) tick(ctx context.Context) {
 	for _, duty := range append(s.money(),
 		duty{"servers became unreachable", s.NoteSilence},
+		duty{"all that is stored was checked", s.FsckDaily},
 		duty{"old changes of the marketplace forgotten", s.PruneMarket},
 	) {
 		if n, err := duty.do(ctx); err != nil && ctx.Err() == nil {

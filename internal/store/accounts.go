@@ -167,6 +167,12 @@ func (t *Tx) InitSetting(ctx context.Context, key, value string) (string, error)
 	return t.Setting(ctx, key)
 }
 
+// PutSetting sets a setting.
+func (t *Tx) PutSetting(ctx context.Context, key, value string) error {
+	_, err := t.exec(ctx, `INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, value)
+	return err
+}
+
 // convert maps a list; the result is never nil.
 func convert[A, B any](list []A, f func(A) B) []B {
 	out := make([]B, 0, len(list))

@@ -126,6 +126,10 @@ var transactions = map[string]func(*db){
 				return err
 			})
 		}
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.PutSetting(ctx, "shape", "round"), tx.PutSetting(ctx, "shape", "square"))
+		})
+		d.same("another Setting", look(d, func(ctx context.Context, tx *store.Tx) (string, error) { return tx.Setting(ctx, "shape") }), "square")
 		d.same("Setting", look(d, func(ctx context.Context, tx *store.Tx) (string, error) { return tx.Setting(ctx, "color") }), "red")
 	},
 }
