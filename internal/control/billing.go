@@ -92,7 +92,8 @@ func (s *Service) bill(ctx context.Context, tx *store.Tx, list []vm.VM) (rung []
 	if err := s.settleAll(ctx, tx, &settled, now); err != nil {
 		return nil, err
 	}
-	return rung, tx.UpdateVMs(ctx, list)
+	tx.UpdateVMs(list)
+	return rung, nil
 }
 
 // settleAll gives providers for good what epochs brought in that are over.

@@ -72,7 +72,11 @@ func (s *Service) Remove(ctx context.Context, who account.Actor, provider, given
 		case err != nil:
 			return nil, err
 		case len(vms) > 0:
-			return nil, fault.Newf(fault.Conflict, "VMs are on server %s: %d; drain it, and remove it once its agent has purged them", nameOfServer(server), len(vms))
+			lost := ""
+			if !server.SilentSince.IsZero() {
+				lost = "; if its machine is gone for good, remove it as lost"
+			}
+			return nil, fault.Newf(fault.Conflict, "VMs are on server %s: %d; drain it, and remove it once its agent has purged them%s", nameOfServer(server), len(vms), lost)
 		case server.Used != capacity.Vector{}:
 			return nil, fault.Newf(fault.Conflict, "quotes hold places on server %s; cordon it and try again in %s", nameOfServer(server), LongestQuote)
 		}

@@ -70,6 +70,9 @@ func (s *Service) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.keepFresh(ctx) })
+	running.Go(func() { // beside the others: it takes seconds for each million entries
+		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"all that is stored was checked", s.FsckDaily}) })
+	})
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
 	}
@@ -121,13 +124,17 @@ func (s *Service) duties(ctx context.Context) error {
 func (s *Service) tick(ctx context.Context) {
 	for _, duty := range append(s.money(),
 		duty{"servers became unreachable", s.NoteSilence},
-		duty{"all that is stored was checked", s.FsckDaily},
 		duty{"old changes of the marketplace forgotten", s.PruneMarket},
 	) {
-		if n, err := duty.do(ctx); err != nil && ctx.Err() == nil {
-			s.Log.ErrorContext(ctx, "a duty failed", "duty", duty.what, "error", err)
-		} else if n > 0 {
-			s.Log.InfoContext(ctx, "a duty was done", "duty", duty.what, "count", n)
-		}
+		s.perform(ctx, duty)
+	}
+}
+
+// perform does a duty and tells the operator what came of it.
+func (s *Service) perform(ctx context.Context, d duty) {
+	if n, err := d.do(ctx); err != nil && ctx.Err() == nil {
+		s.Log.ErrorContext(ctx, "a duty failed", "duty", d.what, "error", err)
+	} else if n > 0 {
+		s.Log.InfoContext(ctx, "a duty was done", "duty", d.what, "count", n)
 	}
 }

@@ -61,15 +61,6 @@ func (s *Settlements) Add(providerID, vmID string, epoch int64, amount money.Amo
 	s.list[i].Fee += kept
 }
 
-// Accounts returns the accounts that settlements move money between.
-func (s *Settlements) Accounts() []Account {
-	accounts := []Account{Platform}
-	for _, one := range s.list {
-		accounts = append(accounts, Pending(one.ProviderID), Earned(one.ProviderID))
-	}
-	return accounts
-}
-
 // Entries returns the entries that settle.
 func (s *Settlements) Entries(at time.Time) []Entry {
 	var entries []Entry

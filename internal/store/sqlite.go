@@ -179,8 +179,17 @@ func (w *sqliteWriting) rollback(ctx context.Context) {
 		return err
 	})
 	if err != nil {
+		w.drop()
 		giveUp(w.conn)
 	}
+}
+
+// drop closes the statements of a connection that is given up.
+func (c *compiled) drop() {
+	for _, ready := range c.kept {
+		_ = ready.Close() // its connection is closed next
+	}
+	c.of, c.kept = nil, nil
 }
 
 // exec returns how many rows a statement has changed.

@@ -199,7 +199,7 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 }
 
 // UpdateVMs writes what billing changes of VMs.
-func (t *Tx) UpdateVMs(_ context.Context, list []vm.VM) error {
+func (t *Tx) UpdateVMs(list []vm.VM) {
 	lines := make([][]any, len(list))
 	for i, v := range list {
 		lines[i] = []any{
@@ -213,7 +213,6 @@ func (t *Tx) UpdateVMs(_ context.Context, list []vm.VM) error {
 			spent = t.column8, next_billing = t.column9, epochs = t.column10, settled = t.column11 FROM ` + table + ` WHERE vms.id = t.column1`
 	})
 	t.later(s)
-	return nil
 }
 
 // OverdueVMs returns the ids of up to limit VMs whose deadline has passed,
