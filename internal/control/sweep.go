@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -33,33 +34,61 @@ func (s *Service) Sweep(ctx context.Context) (swept int, err error) {
 			}
 		}
 		swept += len(ids) - len(errs)
+		if len(ids) > 0 {
+			s.changed(ctx)
+		}
 		if len(errs) > 0 || len(ids) < sweepBatch {
 			return swept, errors.Join(errs...)
 		}
 	}
 }
 
+// giveUp ends what a VM waits for whose deadline has passed. One that was not
+// launched is placed on another server first, out of an index that is as new as
+// the store; see storeGroup.
 func (s *Service) giveUp(ctx context.Context, vmID string) error {
+	s.shelf.filling.Lock()
+	defer s.shelf.filling.Unlock()
+	err := s.giveUpOn(ctx, vmID, s.shelf.Revision())
+	if fault.Is(err, fault.Conflict) {
+		err = s.giveUpOn(ctx, vmID, everything)
+	}
+	return err
+}
+
+func (s *Service) giveUpOn(ctx context.Context, vmID string, since int64) error {
 	var rung []string
 	err := s.Store.Write(ctx, func(tx *store.Tx) error {
+		rung = nil
+		b := &batch{Service: s, tx: tx, now: s.Now().UTC()}
 		v, err := tx.VM(ctx, vmID)
-		if err != nil || v.Deadline.IsZero() || v.Deadline.After(s.Now()) {
+		if err != nil || v.Deadline.IsZero() || v.Deadline.After(b.now) {
 			return err // it moved on in the meantime
 		}
 		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
 		if v.State == vm.InsufficientFunds {
 			return s.expire(ctx, tx, v)
 		}
-		reason := "was not launched in time"
+		why := fmt.Sprintf("could not be launched within %s", b.now.Sub(v.Since).Round(time.Second))
 		if v.Reason != "" {
-			reason += ": " + v.Reason
+			why += ": " + v.Reason
 		}
-		return s.end(ctx, tx, v, vm.Overdue, reason)
+		if err := s.catchUp(ctx, tx, since); err != nil {
+			return err
+		}
+		replaced, woken, err := b.replace(ctx, v, why)
+		if err != nil || replaced {
+			rung = woken
+			return err
+		}
+		return s.end(ctx, tx, v, vm.Overdue, why)
 	})
-	if err == nil {
-		s.bells.ring(rung...)
+	if err != nil {
+		s.loads = loads{}
+		return err
 	}
-	return err
+	s.bells.ring(rung...)
+	return nil
 }
 
 // sweepEvery is how often deadlines are looked at.

@@ -121,6 +121,15 @@ func Release(at time.Time, accountID, vmID string, rest money.Amount, reason str
 	}
 }
 
+// Difference returns to a VM's customer a part of its reserve that is not needed
+// any more: since generation n of what is wanted of it, it costs less.
+func Difference(at time.Time, accountID, vmID string, part money.Amount, n int64) Entry {
+	return Entry{
+		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: part, VM: vmID,
+		Reason: "its new place costs less", Key: fmt.Sprintf("refund:%s:%d", vmID, n),
+	}
+}
+
 // Check returns an Internal fault for an entry that must never be written.
 func (e Entry) Check() error {
 	switch {
