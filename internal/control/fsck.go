@@ -47,12 +47,14 @@ func (s *Service) Fsck(ctx context.Context, who account.Actor) (Soundness, error
 
 // check checks what a transaction sees.
 func check(ctx context.Context, tx *store.Tx) (Soundness, error) {
-	c := checkup{used: map[string]capacity.Vector{}, owed: map[string]money.Amount{}}
+	c := checkup{seen: map[string]map[string]vm.Sighting{}, used: map[string]capacity.Vector{}, owed: map[string]money.Amount{}}
 	err := firstErrorOf(
 		func() error { return c.ledger(ctx, tx) },
+		func() error { return c.reports(ctx, tx) },
 		func() error { return c.vms(ctx, tx) },
 		func() error { return c.servers(ctx, tx) },
 		func() error { return c.providers(ctx, tx) },
+		func() error { return c.strangers() },
 	)
 	return c.Soundness, err
 }
@@ -61,8 +63,9 @@ func check(ctx context.Context, tx *store.Tx) (Soundness, error) {
 type checkup struct {
 	Soundness
 	books *ledger.Books
-	used  map[string]capacity.Vector // of servers, by the VMs and quotes that are there
-	owed  map[string]money.Amount    // what providers have pending, by their VMs
+	seen  map[string]map[string]vm.Sighting // by agents, by server and by what that calls the VM
+	used  map[string]capacity.Vector        // of servers, by the VMs and quotes that are there
+	owed  map[string]money.Amount           // what providers have pending, by their VMs
 }
 
 func (c *checkup) find(subject, repair, format string, args ...any) {
@@ -103,6 +106,7 @@ func (c *checkup) vms(ctx context.Context, tx *store.Tx) error {
 		if !v.Gone {
 			c.used[v.ServerID] = c.used[v.ServerID].Add(v.Spec.Demand())
 		}
+		c.sight(v)
 	})
 	for _, id := range slices.Sorted(maps.Keys(reserves)) {
 		c.find("VM "+id, "return it to its customer with an entry of kind refund", "there is a reserve of %s USDC and no VM", reserves[id])

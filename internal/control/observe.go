@@ -35,7 +35,10 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 		}
 		rung, err = s.sight(ctx, tx, serverID, vms, r.VMs)
 		sells = sells || tx.Revised() != 0
-		return err
+		return firstErrorOf(
+			func() error { return err },
+			func() error { return tx.PutSightings(ctx, serverID, r.VMs) },
+		)
 	})
 	if err != nil {
 		s.refuse(ctx, serverID, r, err)

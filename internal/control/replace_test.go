@@ -32,11 +32,6 @@ func at(provider string, index int64, more money.Amount) control.Invitation {
 	return in
 }
 
-// sound checks that all that is stored fits together.
-func (c *cloud) sound() {
-	c.t.Helper()
-	want(c.t, "discrepancies", len(c.fsck().Discrepancies), 0)
-}
 
 func (c *cloud) list(who account.Actor) []control.VM {
 	c.t.Helper()

@@ -10,13 +10,48 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
+// PutSightings keeps what a server's newest report said of its VMs, without their
+// stories.
+func (t *Tx) PutSightings(ctx context.Context, serverID string, seen []vm.Sighting) error {
+	kept := make([]vm.Sighting, len(seen))
+	for i, s := range seen {
+		kept[i] = vm.Sighting{ID: s.ID, Generation: s.Generation, Phase: s.Phase}
+	}
+	list, err := toJSON(kept)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO sightings (server_id, list) VALUES (?, ?)
+		ON CONFLICT (server_id) DO UPDATE SET list = excluded.list WHERE sightings.list <> excluded.list`, serverID, list)
+	return err
+}
+
+// EachSightings calls fn for every server that is heard with what its newest
+// report said of the VMs there.
+func (t *Tx) EachSightings(ctx context.Context, fn func(serverID string, seen []vm.Sighting)) error {
+	return t.scan(ctx, `SELECT s.id, g.list FROM sightings g JOIN servers s ON s.id = g.server_id
+		WHERE s.silent_since = 0 AND s.state <> 'removed' ORDER BY s.id`, func(list *sql.Rows) error {
+		var id, text string
+		var seen []vm.Sighting
+		if err := list.Scan(&id, &text); err != nil {
+			return err
+		}
+		if err := fromJSON(text, &seen); err != nil {
+			return err
+		}
+		fn(id, seen)
+		return nil
+	})
+}
+
 // EachVM calls fn for every VM that there ever was, with what a check of all of
 // them needs: its reserve is left out, see Reserves.
 func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
-	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, gone, spec FROM vms ORDER BY id`, func(list *sql.Rows) error {
+	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, gone, spec, goal, generation, reached, known_as FROM vms ORDER BY id`, func(list *sql.Rows) error {
 		var v vm.VM
 		var spec string
-		if err := list.Scan(&v.ID, &v.AccountID, &v.ServerID, &v.ProviderID, &v.State, &v.Price, &v.Spent, &v.Epochs, &v.Settled, &v.Gone, &spec); err != nil {
+		if err := list.Scan(&v.ID, &v.AccountID, &v.ServerID, &v.ProviderID, &v.State, &v.Price, &v.Spent, &v.Epochs, &v.Settled, &v.Gone, &spec,
+			&v.Goal, &v.Generation, &v.Reached, &v.KnownAs); err != nil {
 			return err
 		}
 		if err := fromJSON(spec, &v.Spec); err != nil {

@@ -12,7 +12,16 @@ CREATE INDEX vms_left ON vms (known_as) WHERE known_as <> '';
 -- What a quote was made for goes to the VMs that take it.
 ALTER TABLE quotes ADD COLUMN wish TEXT NOT NULL DEFAULT '';
 
+-- What the newest report of a server said of the VMs there, as JSON.
+CREATE TABLE sightings (
+    server_id TEXT PRIMARY KEY,
+    list      TEXT NOT NULL
+)
+-- SQLITE: WITHOUT ROWID
+;
+
 -- +goose Down
+DROP TABLE sightings;
 ALTER TABLE quotes DROP COLUMN wish;
 DROP INDEX vms_left;
 ALTER TABLE vms DROP COLUMN known_as;
