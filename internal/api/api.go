@@ -28,6 +28,7 @@ type api struct {
 func New(c *control.Service, config Config) http.Handler {
 	a := newAPI(c, config)
 	a.serveDocument()
+	a.mux.HandleFunc("GET /metrics", a.metrics)
 	a.mux.HandleFunc("/", a.missing)
 	return a.guard(a.mux)
 }

@@ -59,7 +59,8 @@ type Service struct {
 	simulation simulation
 	listening  atomic.Pointer[time.Time] // since when agents can be heard
 	loads      loads                     // guarded by the shelf being filled
-	key        ed25519.PrivateKey        // signs what agents are asked
+	tallies    tallies
+	key        ed25519.PrivateKey // signs what agents are asked
 }
 
 // System is the actor of the control plane itself.

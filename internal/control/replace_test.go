@@ -32,7 +32,6 @@ func at(provider string, index int64, more money.Amount) control.Invitation {
 	return in
 }
 
-
 func (c *cloud) list(who account.Actor) []control.VM {
 	c.t.Helper()
 	list, err := c.VMs(c.t.Context(), who, control.VMFilter{})
@@ -132,7 +131,6 @@ func TestReplacementOfASilentServer(t *testing.T) {
 	})
 }
 
-
 // Another server is one that the customer would have taken, for at most the price
 // that was agreed on: what it costs less goes back at once.
 func TestReplacementKeepsToTheWish(t *testing.T) {
@@ -161,10 +159,10 @@ func TestReplacementKeepsToTheWish(t *testing.T) {
 		group := wish(1)
 		group.AffinityGroup = "web"
 		group.Constraints.Datacenters = []string{"us-nyc-5", "us-nyc-6"}
-		q, err := c.Quote(t.Context(), bert, group, control.ShortestQuote)
+		_, err = c.Quote(t.Context(), bert, group, control.ShortestQuote)
 		wantFault(t, "nobody is there yet", err, fault.Unsatisfiable)
 		nordost, south := c.joinUnder(at("Nordost", 5, 0), room(5)), c.joinUnder(at("Südost", 6, 1), room(5))
-		q, err = c.Quote(t.Context(), bert, group, control.ShortestQuote)
+		q, err := c.Quote(t.Context(), bert, group, control.ShortestQuote)
 		c.must("Quote", err)
 		taking := control.Deployment{Instances: 1, Name: "web", Image: group.Image, SSHKeys: group.SSHKeys, QuoteID: q.ID, AffinityGroup: "web"}
 		made, err = c.Deploy(t.Context(), bert, taking)

@@ -100,7 +100,7 @@ func (s *Service) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { s.keepFresh(ctx) })
 	running.Go(func() { // beside the others: it takes seconds for each million entries
-		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"all that is stored was checked", s.FsckDaily}) })
+		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"fsck", "all that is stored was checked", s.FsckDaily}) })
 	})
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
@@ -124,18 +124,19 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 
 // duty is something that time brings.
 type duty struct {
-	what string
+	name string // in metrics
+	what string // in the log
 	do   func(context.Context) (int, error)
 }
 
 // money is what the clock brings to VMs and those who pay for them.
 func (s *Service) money() []duty {
 	return []duty{
-		{"gave up overdue VMs", s.Sweep},
-		{"billed VMs", s.Bill},
-		{"VMs go on that were short of money", s.Replenish},
-		{"quotes expired", s.ExpireQuotes},
-		{"drains ended", s.EndDrains},
+		{"sweep", "gave up overdue VMs", s.Sweep},
+		{"bill", "billed VMs", s.Bill},
+		{"replenish", "VMs go on that were short of money", s.Replenish},
+		{"quotes", "quotes expired", s.ExpireQuotes},
+		{"drains", "drains ended", s.EndDrains},
 	}
 }
 
@@ -152,8 +153,8 @@ func (s *Service) duties(ctx context.Context) error {
 // tick does once what time brings.
 func (s *Service) tick(ctx context.Context) {
 	for _, duty := range append(s.money(),
-		duty{"servers became unreachable", s.NoteSilence},
-		duty{"old changes of the marketplace forgotten", s.PruneMarket},
+		duty{"silence", "servers became unreachable", s.NoteSilence},
+		duty{"prune", "old changes of the marketplace forgotten", s.PruneMarket},
 	) {
 		s.perform(ctx, duty)
 	}
@@ -161,7 +162,11 @@ func (s *Service) tick(ctx context.Context) {
 
 // perform does a duty and tells the operator what came of it.
 func (s *Service) perform(ctx context.Context, d duty) {
-	if n, err := d.do(ctx); err != nil && ctx.Err() == nil {
+	n, err := d.do(ctx)
+	if ctx.Err() == nil {
+		s.tallies.count(d.name, n, err)
+	}
+	if err != nil && ctx.Err() == nil {
 		s.Log.ErrorContext(ctx, "a duty failed", "duty", d.what, "error", err)
 	} else if n > 0 {
 		s.Log.InfoContext(ctx, "a duty was done", "duty", d.what, "count", n)
