@@ -7,6 +7,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -65,15 +66,39 @@ func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
 // Reserves returns what the reserves of all VMs hold, by the VM's id; those that
 // hold nothing are left out.
 func (t *Tx) Reserves(ctx context.Context) (map[string]money.Amount, error) {
+	return t.holdings(ctx, "vm:", "")
+}
+
+// Withdrawing returns what providers have asked for and were not paid by what
+// their accounts hold, by the provider's id; those of nothing are left out.
+func (t *Tx) Withdrawing(ctx context.Context) (map[string]money.Amount, error) {
+	return t.holdings(ctx, "provider:", ":withdrawing")
+}
+
+// holdings returns what accounts hold whose names begin and end so, by what
+// stands between; those that hold nothing are left out.
+func (t *Tx) holdings(ctx context.Context, prefix, suffix string) (map[string]money.Amount, error) {
 	held := map[string]money.Amount{}
-	err := t.scan(ctx, `SELECT account, amount FROM balances WHERE account LIKE 'vm:%' AND amount <> 0 ORDER BY account`, func(list *sql.Rows) error {
+	query := `SELECT account, amount FROM balances WHERE account LIKE '` + prefix + `%` + suffix + `' AND amount <> 0 ORDER BY account`
+	err := t.scan(ctx, query, func(list *sql.Rows) error {
 		var account string
 		var amount money.Amount
 		err := list.Scan(&account, &amount)
-		held[strings.TrimPrefix(account, "vm:")] = amount
+		held[strings.TrimSuffix(strings.TrimPrefix(account, prefix), suffix)] = amount
 		return err
 	})
 	return held, err
+}
+
+// EachWithdrawal calls fn for every withdrawal that there ever was, with its
+// provider, amount and state.
+func (t *Tx) EachWithdrawal(ctx context.Context, fn func(payment.Withdrawal)) error {
+	return t.scan(ctx, `SELECT id, provider_id, amount, state FROM withdrawals ORDER BY id`, func(list *sql.Rows) error {
+		var w payment.Withdrawal
+		err := list.Scan(&w.ID, &w.ProviderID, &w.Amount, &w.State)
+		fn(w)
+		return err
+	})
 }
 
 // EachTaken calls fn for every server that there ever was with what is taken of

@@ -32,6 +32,7 @@ func (d *db) post(e ledger.Entry) (posted bool) {
 var ledgers = map[string]func(*db){
 	"an entry moves its amount once": func(d *db) {
 		e := ledger.Credit(now, anna, 100, "it's a \\ 'gift' ?", "1")
+		e.Actor = "acc_olga/key_'1'"
 		for i, want := range []bool{true, false, false} {
 			d.same(unique("posted", i), d.post(e), want)
 		}
@@ -45,6 +46,11 @@ var ledgers = map[string]func(*db){
 			return tx.Entries(ctx, ledger.Customer(anna))
 		})
 		d.same("entries", entries, []ledger.Entry{e})
+		d.same("the entry with its key", look(d, func(ctx context.Context, tx *store.Tx) (ledger.Entry, error) { return tx.Entry(ctx, e.Key) }), e)
+		d.refuses("another key", fault.NotFound, func(ctx context.Context, tx *store.Tx) error {
+			_, err := tx.Entry(ctx, "deposit:2")
+			return err
+		})
 	},
 	"one of many at once": func(d *db) {
 		posted := make([]bool, 20)
