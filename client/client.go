@@ -88,9 +88,10 @@ func (c *Client) URL() string { return c.base }
 type call struct {
 	method, path string
 	query        url.Values
-	body         any  // encoded as JSON unless nil
-	answer       any  // decoded into unless nil
-	safe         bool // doing it twice is doing it once
+	body         any    // encoded as JSON unless nil
+	answer       any    // decoded into unless nil
+	safe         bool   // doing it twice is doing it once
+	key          string // Idempotency-Key, "" for none
 }
 
 // get reads the JSON at path.
@@ -136,6 +137,9 @@ func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	}
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.key != "" {
+		req.Header.Set("Idempotency-Key", r.key)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

@@ -88,6 +88,7 @@ func (a *api) routes() {
 	handle(a, getBalance, a.getBalance)
 	handle(a, setBalance, a.setBalance)
 	handle(a, creditAccount, a.creditAccount)
+	a.withdrawals()
 	handle(a, createJoinToken, a.createJoinToken)
 	handle(a, simulateFleet, a.simulateFleet)
 	handle(a, advanceClock, a.advanceClock)
@@ -95,4 +96,14 @@ func (a *api) routes() {
 
 	handle(a, healthz, a.healthz)
 	handle(a, readyz, a.readyz)
+}
+
+// withdrawals is the part of the table by which money leaves.
+func (a *api) withdrawals() {
+	handle(a, requestWithdrawal, a.requestWithdrawal)
+	handle(a, listWithdrawals, a.listWithdrawals)
+	handle(a, cancelWithdrawal, a.cancelWithdrawal)
+	handle(a, listAllWithdrawals, a.listAllWithdrawals)
+	handle(a, confirmWithdrawal, a.confirmWithdrawal)
+	handle(a, rejectWithdrawal, a.rejectWithdrawal)
 }

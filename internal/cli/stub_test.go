@@ -35,6 +35,8 @@ type stub struct {
 	market   shop
 	down     int       // how many calls are still answered with 503
 	sellers  []*seller // providers
+	payments []string  // ids of credits
+	payouts  []doc     // withdrawals
 }
 
 // newStub starts a stub that ends with the test.
@@ -107,7 +109,7 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var body doc
-	if r.Method != http.MethodGet {
+	if r.Method != http.MethodGet && r.ContentLength != 0 {
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			refuse(w, http.StatusBadRequest, err.Error())
 			return
@@ -171,8 +173,9 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 	case strings.HasPrefix(r.URL.Path, "/v1/admin/accounts/") && !strings.HasPrefix(r.URL.Path, "/v1/admin/accounts/acc_1/"):
 		refuse(w, http.StatusNotFound, "no such account")
 	case route == "PUT /v1/admin/accounts/acc_1/balance", route == "POST /v1/admin/accounts/acc_1/credit":
-		s.balance = body["amount"].(string)
-		answer(w, http.StatusOK, s.account())
+		s.pay(w, body)
+	case strings.HasPrefix(r.URL.Path, "/v1/admin/withdrawals"):
+		s.judge(w, r, body)
 	case route == "GET /v1/admin/accounts/acc_1/balance":
 		answer(w, http.StatusOK, s.account())
 	case route == "POST /v1/admin/join-tokens":

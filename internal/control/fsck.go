@@ -61,6 +61,7 @@ func check(ctx context.Context, tx *store.Tx) (Soundness, error) {
 		func() error { return c.servers(ctx, tx) },
 		func() error { return c.providers(ctx, tx) },
 		c.strangers,
+		func() error { return c.withdrawals(ctx, tx) },
 	)
 	return c.Soundness, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -113,6 +114,7 @@ func TestFsck(t *testing.T) {
 		waits := c.deploy(anna)
 		held, err := c.Quote(t.Context(), anna, wish(1), control.ShortestQuote)
 		c.must("Quote", err)
+		asked := nord.withdraw(price / 4)
 		sound := c.fsck()
 		want(t, "sound", sound, control.Soundness{Entries: sound.Entries, VMs: 3, Servers: 1})
 		if sound.Entries < 6 {
@@ -147,6 +149,19 @@ func TestFsck(t *testing.T) {
 			{"a quote that lost its places", "server " + a.id, "are taken", func(ctx context.Context, tx *store.Tx) error {
 				_, err := tx.EndQuote(ctx, held.ID, c.clock.Now())
 				return err
+			}},
+			{"a withdrawal that was paid past the control plane", "withdrawal " + asked.ID, "paid 0 and gave back 0", func(ctx context.Context, tx *store.Tx) error {
+				asked.State, asked.Decision = payment.Confirmed, payment.Decision{DecidedAt: start}
+				return tx.DecideWithdrawal(ctx, asked.Withdrawal)
+			}},
+			{"what a provider is being paid", "provider " + provider, "its requests add up to", func(ctx context.Context, tx *store.Tx) error {
+				return tx.PostAll(ctx, []ledger.Entry{ledger.Asked(start, provider, "wdr_none", 1)})
+			}},
+			{"a withdrawal that is gone", "withdrawal wdr_none", "no such withdrawal", func(ctx context.Context, tx *store.Tx) error {
+				return tx.PostAll(ctx, []ledger.Entry{ledger.Asked(start, provider, "wdr_none", 1)})
+			}},
+			{"a request that nothing was taken for", "provider " + provider, "its requests add up to", func(ctx context.Context, tx *store.Tx) error {
+				return tx.InsertWithdrawal(ctx, payment.Withdrawal{ID: "wdr_x", ProviderID: provider, Amount: 1, State: payment.Requested})
 			}},
 		} {
 			broken := errStop

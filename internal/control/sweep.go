@@ -102,6 +102,11 @@ func (s *Service) Run(ctx context.Context) {
 	running.Go(func() { // beside the others: it takes seconds for each million entries
 		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"fsck", "all that is stored was checked", s.FsckDaily}) })
 	})
+	if len(s.Sources) > 0 {
+		running.Go(func() { // beside the others: the world outside may be slow
+			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"payments", "payments were credited", s.Collect}) })
+		})
+	}
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
 	}

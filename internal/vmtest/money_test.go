@@ -24,7 +24,7 @@ func TestOutOfFunds(t *testing.T) { //nolint:paralleltest // see life_test.go
 	}
 	balance := func(amount client.Amount) {
 		t.Helper()
-		if _, err := operator.SetBalance(t.Context(), account.ID, amount); err != nil {
+		if _, err := operator.SetBalance(t.Context(), account.ID, amount, "a test"); err != nil {
 			t.Fatalf("set balance: %v", err)
 		}
 	}
