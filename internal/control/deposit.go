@@ -30,30 +30,21 @@ type PaymentSource interface {
 // payment, or is refused for its amount, NotFound for an unknown account, and
 // Conflict when the id is that of another payment. One that has arrived is never
 // refused for its amount, nor for its note.
-type TakePayment func(ctx context.Context, p payment.Payment) (Receipt, error)
-
-// Receipt says how a payment stands in the ledger.
-type Receipt struct {
-	Source, ID string
-	AccountID  string
-	Amount     money.Amount
-	Reason     string    // what the customer reads
-	Actor      string    // who brought it about, for operators alone
-	At         time.Time // when it was credited
-	Again      bool      // it was credited before, and this changed nothing
-	Beyond     string    // the bound that it is beyond, having arrived already; "" for none
-}
+type TakePayment = func(ctx context.Context, p payment.Payment) (payment.Receipt, error)
 
 // Collect takes the payments that sources deliver and returns how many were new.
 // A source that fails does not hold up the others.
 func (s *Service) Collect(ctx context.Context) (collected int, err error) {
 	var errs []error
 	for _, source := range s.Sources {
-		err := source.Deliver(ctx, func(ctx context.Context, p payment.Payment) (Receipt, error) {
+		err := source.Deliver(ctx, func(ctx context.Context, p payment.Payment) (payment.Receipt, error) {
 			p.Source = source.Name()
 			r, err := s.takePayment(ctx, p)
-			if err == nil && !r.Again {
+			switch {
+			case err == nil && !r.Again:
 				collected++
+			case err != nil && p.Arrived:
+				s.tellRefused(ctx, p, err)
 			}
 			return r, err
 		})
@@ -62,6 +53,16 @@ func (s *Service) Collect(ctx context.Context) (collected int, err error) {
 		}
 	}
 	return collected, errors.Join(errs...)
+}
+
+// tellRefused tells the operator, once an hour, of money that has arrived and
+// can't be credited: it lies with its source.
+func (s *Service) tellRefused(ctx context.Context, p payment.Payment, err error) {
+	if fault.Is(err, fault.Internal) || !s.refusals.first("payment "+p.Key(), s.Now().Truncate(time.Hour)) {
+		return
+	}
+	s.Log.WarnContext(ctx, "a payment has arrived and can't be credited", "source", p.Source, "payment_id", p.ID, "account_id", p.AccountID,
+		"amount", p.Amount.String(), "reason", fault.Message(err))
 }
 
 // Credit is what an operator puts into an account.
@@ -76,7 +77,7 @@ type Credit struct {
 // Credited is a payment, and the account as it stands now.
 type Credited struct {
 	Balance
-	Receipt Receipt
+	Receipt payment.Receipt
 }
 
 // Credit adds to an account's balance. For operators. Returns the faults of
@@ -103,12 +104,12 @@ func (s *Service) Credit(ctx context.Context, who account.Actor, accountID strin
 }
 
 // takePayment is the one way by which payments come into accounts.
-func (s *Service) takePayment(ctx context.Context, p payment.Payment) (Receipt, error) {
+func (s *Service) takePayment(ctx context.Context, p payment.Payment) (payment.Receipt, error) {
 	if p.Arrived { // money that is here is not lost for its words
 		p.Note = strings.TrimSpace(printable(p.Note))
 	}
 	if err := p.Check(); err != nil {
-		return Receipt{}, err
+		return payment.Receipt{}, err
 	}
 	entry := ledger.Credit(s.Now().UTC().Truncate(time.Microsecond), p.AccountID, p.Amount, p.Reason(), p.Key())
 	entry.Actor = p.Actor
@@ -121,9 +122,9 @@ func (s *Service) takePayment(ctx context.Context, p payment.Payment) (Receipt, 
 		return again(p, kept)
 	}
 	if !fault.Is(err, fault.NotFound) {
-		return Receipt{}, err
+		return payment.Receipt{}, err
 	}
-	var r Receipt
+	var r payment.Receipt
 	err = s.Store.Write(ctx, func(tx *store.Tx) (err error) {
 		r, err = s.enter(ctx, tx, p, entry)
 		return err
@@ -140,24 +141,24 @@ func (s *Service) takePayment(ctx context.Context, p payment.Payment) (Receipt, 
 }
 
 // enter writes the entry of a payment, unless it is written.
-func (s *Service) enter(ctx context.Context, tx *store.Tx, p payment.Payment, entry ledger.Entry) (Receipt, error) {
+func (s *Service) enter(ctx context.Context, tx *store.Tx, p payment.Payment, entry ledger.Entry) (payment.Receipt, error) {
 	kept, err := tx.Entry(ctx, entry.Key)
 	if err == nil {
 		return again(p, kept)
 	}
 	if !fault.Is(err, fault.NotFound) {
-		return Receipt{}, err
+		return payment.Receipt{}, err
 	}
 	if _, err := tx.Account(ctx, p.AccountID); err != nil {
-		return Receipt{}, err
+		return payment.Receipt{}, err
 	}
 	free, err := tx.Balance(ctx, ledger.Customer(p.AccountID))
 	if err != nil {
-		return Receipt{}, err
+		return payment.Receipt{}, err
 	}
 	beyond := s.Limits.Deposit(p.Amount, free)
 	if beyond != nil && !p.Arrived {
-		return Receipt{}, beyond
+		return payment.Receipt{}, beyond
 	}
 	r := receipt(p, entry)
 	if beyond != nil {
@@ -167,9 +168,9 @@ func (s *Service) enter(ctx context.Context, tx *store.Tx, p payment.Payment, en
 }
 
 // again answers for a payment whose key is entered.
-func again(p payment.Payment, kept ledger.Entry) (Receipt, error) {
+func again(p payment.Payment, kept ledger.Entry) (payment.Receipt, error) {
 	if kept.To != ledger.Customer(p.AccountID) || kept.Amount != p.Amount {
-		return Receipt{}, fault.Newf(fault.Conflict, "payment %q was credited already: %s USDC to %s; another payment needs another id",
+		return payment.Receipt{}, fault.Newf(fault.Conflict, "payment %q was credited already: %s USDC to %s; another payment needs another id",
 			p.ID, kept.Amount, strings.TrimPrefix(string(kept.To), string(ledger.Customer(""))))
 	}
 	r := receipt(p, kept)
@@ -177,6 +178,6 @@ func again(p payment.Payment, kept ledger.Entry) (Receipt, error) {
 	return r, nil
 }
 
-func receipt(p payment.Payment, e ledger.Entry) Receipt {
-	return Receipt{Source: p.Source, ID: p.ID, AccountID: p.AccountID, Amount: e.Amount, Reason: e.Reason, Actor: e.Actor, At: e.At}
+func receipt(p payment.Payment, e ledger.Entry) payment.Receipt {
+	return payment.Receipt{Source: p.Source, ID: p.ID, AccountID: p.AccountID, Amount: e.Amount, Reason: e.Reason, Actor: e.Actor, At: e.At}
 }

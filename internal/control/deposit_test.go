@@ -1,6 +1,8 @@
 package control_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/payment"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // An operator's credit says in the ledger what it is for and who made it: the
@@ -22,7 +25,7 @@ func TestCredit(t *testing.T) {
 		made, err := c.Credit(t.Context(), olga, anna.AccountID, control.Credit{Amount: 5, Note: "invoice 7", PaymentID: "inv-7"})
 		c.must("Credit", err)
 		want(t, "balance", made.Free, money.Amount(5))
-		want(t, "receipt", made.Receipt, control.Receipt{
+		want(t, "receipt", made.Receipt, payment.Receipt{
 			Source: payment.Operator, ID: "inv-7", AccountID: anna.AccountID, Amount: 5, Reason: "credit by the operator: invoice 7",
 			Actor: olga.AccountID + "/" + olga.KeyID, At: c.clock.Now(),
 		})
@@ -152,4 +155,37 @@ func (c *cloud) operator(name string) account.Actor {
 	who, err := c.Authenticate(c.t.Context(), secret)
 	c.must("Authenticate", err)
 	return who
+}
+
+// A payment that a source delivers lets VMs go on that waited for it, and one that
+// fails to be delivered does not hold up the other sources.
+func TestCollect(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		a, anna := c.join(room(1)), c.account("Anna", 2*price)
+		id := c.deploy(anna)
+		a.reports(vm.Ready, id)
+		c.pass(epoch)
+		want(t, "it is short of money", c.stored(id).State, vm.SmallBalance)
+		bank := &bank{paid: []payment.Payment{{ID: "1", AccountID: anna.AccountID, Amount: price, Note: "May\n", Arrived: true}}}
+		c.sources = []control.PaymentSource{closed{}, bank, closed{}}
+		c.restart()
+		for _, n := range []int{1, 0} {
+			collected, err := c.Collect(t.Context())
+			want(t, "the failure is told", err != nil && strings.Contains(err.Error(), "payments through shut"), true)
+			want(t, "collected", collected, n)
+			want(t, "it goes on", purse(c.stored(id)), sum(vm.Active, price, 2*price))
+		}
+		want(t, "what its customer reads", bank.receipts[0].Reason, "payment through bank: May")
+		c.audit()
+	})
+}
+
+// closed is a source that is out of reach.
+type closed struct{}
+
+func (closed) Name() string { return "shut" }
+
+func (closed) Deliver(context.Context, control.TakePayment) error {
+	return errors.New("nobody answers")
 }

@@ -33,7 +33,7 @@ func TestMoneyModel(t *testing.T) {
 			c.random = rand.NewChaCha8([32]byte{}) // the same ids in every run, so that a failure can be repeated
 			c.limits = payment.Limits{MinDeposit: 2, MaxBalance: 30 * price, MinWithdrawal: price / 2}
 			c.restart()
-			m := &moneys{cloud: c, rt: rt, shop: c.shop("Nord", 1), payments: map[string]control.Receipt{}}
+			m := &moneys{cloud: c, rt: rt, shop: c.shop("Nord", 1), payments: map[string]payment.Receipt{}}
 			m.provider = m.shop.providerID()
 			agent := m.shop.join(2)
 			m.who = []account.Actor{c.account("Anna", 20*price), c.account("Bert", 0)}
@@ -61,7 +61,7 @@ type moneys struct {
 	shop     shop
 	provider string
 	who      []account.Actor
-	payments map[string]control.Receipt // those that are known to be credited, by their key
+	payments map[string]payment.Receipt // those that are known to be credited, by their key
 	asked    []payment.Withdrawal       // as they were stored last
 }
 
@@ -92,7 +92,7 @@ func (m *moneys) draw(source string) payment.Payment {
 }
 
 // answered checks what a payment was answered against what is known of it.
-func (m *moneys) answered(p payment.Payment, r control.Receipt, whole bool, err error) {
+func (m *moneys) answered(p payment.Payment, r payment.Receipt, whole bool, err error) {
 	before, known := m.payments[p.Key()]
 	switch {
 	case err == nil && known:
@@ -247,7 +247,7 @@ func (m *moneys) check() {
 // bank is a source of payments whose money has arrived.
 type bank struct {
 	paid     []payment.Payment
-	receipts []control.Receipt
+	receipts []payment.Receipt
 	told     []error
 }
 
@@ -255,7 +255,7 @@ func (*bank) Name() string { return "bank" }
 
 // Deliver hands over all that was ever paid.
 func (b *bank) Deliver(ctx context.Context, take control.TakePayment) error {
-	b.receipts, b.told = make([]control.Receipt, len(b.paid)), make([]error, len(b.paid))
+	b.receipts, b.told = make([]payment.Receipt, len(b.paid)), make([]error, len(b.paid))
 	for i, p := range b.paid {
 		b.receipts[i], b.told[i] = take(ctx, p)
 		if fault.Is(b.told[i], fault.Internal) {

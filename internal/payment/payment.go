@@ -27,6 +27,18 @@ type Payment struct {
 	Arrived bool
 }
 
+// Receipt says how a payment stands in the ledger.
+type Receipt struct {
+	Source, ID string
+	AccountID  string
+	Amount     money.Amount
+	Reason     string    // what the customer reads
+	Actor      string    // who brought it about, for operators alone
+	At         time.Time // when it was credited
+	Again      bool      // it was credited before, and this changed nothing
+	Beyond     string    // the bound that it is beyond, having arrived already; "" for none
+}
+
 // Operator is the source of what operators credit.
 const Operator = "operator"
 

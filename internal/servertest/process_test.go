@@ -132,6 +132,13 @@ func (p *process) revive() {
 	}
 }
 
+// killed returns how often the process was killed.
+func (p *process) killed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kills
+}
+
 // kill kills the process as the kernel does when it has no memory left, and
 // returns when it is gone.
 func (p *process) kill() {
