@@ -38,7 +38,8 @@ type Config struct {
 	Fee       control.Fee   // of what providers earn
 	TestClock bool          // let operators move the clock forward
 
-	Limits payment.Limits // of deposits and withdrawals
+	Limits  payment.Limits          // of deposits and withdrawals
+	Sources []control.PaymentSource // of payments, besides operators
 
 	Simulation    bool          // let operators add simulated servers
 	SimulatedBoot time.Duration // until a VM on one of them is Active
@@ -94,7 +95,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, Fee: c.Fee, Limits: c.Limits, Launch: launchWithin,
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
 		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})
