@@ -108,6 +108,7 @@ func TestRequests(t *testing.T) {
 		`POST /v1/admin/accounts/acc_1/credit {"amount":"0.5","note":"n","paymentId":"p"}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Credit(ctx, "acc_1", client.Credit{Amount: "0.5", Note: "n", PaymentID: "p"})
 		},
+		`GET /v1/admin/accounts/acc_1/payments`:      func(ctx context.Context, c *client.Client) (any, error) { return c.Payments(ctx, "acc_1") },
 		`GET /v1/admin/withdrawals`:                  func(ctx context.Context, c *client.Client) (any, error) { return c.AllWithdrawals(ctx, "") },
 		`GET /v1/admin/withdrawals?status=requested`: func(ctx context.Context, c *client.Client) (any, error) { return c.AllWithdrawals(ctx, "requested") },
 		`POST /v1/admin/withdrawals/w%2F/confirm {"reference":"r"}`: func(ctx context.Context, c *client.Client) (any, error) {

@@ -31,6 +31,16 @@ type Receipt struct {
 	Repeated   bool      `json:"repeated"` // it was credited before
 }
 
+// PaymentEntry is what came into an account from outside, or left it.
+type PaymentEntry struct {
+	Key    string    `json:"key"`
+	Kind   string    `json:"kind"` // deposit or withdrawal
+	Amount Amount    `json:"amount"`
+	Reason string    `json:"reason"` // what the customer reads
+	Actor  string    `json:"actor"`  // account and key of who made it
+	At     time.Time `json:"at"`
+}
+
 // Withdrawal is a provider's request to be paid what it earned.
 type Withdrawal struct {
 	ID          string     `json:"id"`
@@ -40,9 +50,11 @@ type Withdrawal struct {
 	Note        string     `json:"note,omitempty"`
 	Status      string     `json:"status"` // requested, confirmed, rejected or cancelled
 	RequestedAt time.Time  `json:"requestedAt"`
-	DecidedAt   *time.Time `json:"decidedAt,omitempty"` // nil while it is requested
-	Reference   string     `json:"reference,omitempty"` // of the transfer that paid it
-	Reason      string     `json:"reason,omitempty"`    // why it was rejected
+	DecidedAt   *time.Time `json:"decidedAt,omitempty"`   // nil while it is requested
+	Reference   string     `json:"reference,omitempty"`   // of the transfer that paid it
+	Reason      string     `json:"reason,omitempty"`      // why it was rejected
+	RequestedBy string     `json:"requestedBy,omitempty"` // account and key, told to operators alone
+	DecidedBy   string     `json:"decidedBy,omitempty"`
 }
 
 // WithdrawalRequest is what a provider asks to be paid.
@@ -73,6 +85,12 @@ func (c *Client) Credit(ctx context.Context, account string, credit Credit) (Cre
 	var a Credited
 	err := c.do(ctx, call{method: http.MethodPost, path: accountPath(account, "credit"), body: credit, answer: &a, safe: credit.PaymentID != ""})
 	return a, err
+}
+
+// Payments returns what came into an account from outside and left it, newest
+// first. Needs an operator's key.
+func (c *Client) Payments(ctx context.Context, account string) ([]PaymentEntry, error) {
+	return get[[]PaymentEntry](ctx, c, accountPath(account, "payments"), nil)
 }
 
 func accountPath(account, what string) string {

@@ -62,6 +62,7 @@ func TestBadAccounts(t *testing.T) {
 			{"GET", "/v1/admin/accounts/acc_none/balance", ``, 404, "account"},
 			{"PUT", "/v1/admin/accounts/acc_none/balance", `{"amount": "1", "note": "x"}`, 404, "account"},
 			{"POST", "/v1/admin/accounts/acc_none/credit", `{"amount": "1", "note": "x"}`, 404, "account"},
+			{"GET", "/v1/admin/accounts/acc_none/payments", ``, 404, "account"},
 			{"PUT", mine + "/balance", `{}`, 422, "amount is missing"},
 			{"PUT", mine + "/balance", `{"amount": null}`, 422, "amount is missing"},
 			{"PUT", mine + "/balance", `{"amount": "-1"}`, 422, "amount"},

@@ -85,10 +85,7 @@ func (a *api) routes() {
 
 	handle(a, listAccounts, a.listAccounts)
 	handle(a, createAccount, a.createAccount)
-	handle(a, getBalance, a.getBalance)
-	handle(a, setBalance, a.setBalance)
-	handle(a, creditAccount, a.creditAccount)
-	a.withdrawals()
+	a.payments()
 	handle(a, createJoinToken, a.createJoinToken)
 	handle(a, simulateFleet, a.simulateFleet)
 	handle(a, advanceClock, a.advanceClock)
@@ -98,8 +95,12 @@ func (a *api) routes() {
 	handle(a, readyz, a.readyz)
 }
 
-// withdrawals is the part of the table by which money leaves.
-func (a *api) withdrawals() {
+// payments is the part of the table by which money comes and goes.
+func (a *api) payments() {
+	handle(a, getBalance, a.getBalance)
+	handle(a, setBalance, a.setBalance)
+	handle(a, creditAccount, a.creditAccount)
+	handle(a, listPayments, a.listPayments)
 	handle(a, requestWithdrawal, a.requestWithdrawal)
 	handle(a, listWithdrawals, a.listWithdrawals)
 	handle(a, cancelWithdrawal, a.cancelWithdrawal)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
@@ -99,4 +100,29 @@ func (a *api) creditAccount(c *call, in creditRequest) (credited, error) {
 	return credited{balanceOf(made.Balance), receipt{
 		ID: r.ID, Source: r.Source, Amount: r.Amount, Reason: r.Reason, Actor: r.Actor, CreditedAt: r.At.UTC(), Repeated: r.Again,
 	}}, err
+}
+
+var listPayments = operation{
+	method: http.MethodGet, path: "/v1/admin/accounts/{id}/payments", id: "listPayments", tag: "Operation", access: operator,
+	summary: "List what came into an account and left it",
+	text:    "Payments and corrections, newest first, at most 1000, with who made them: that is sealed in the ledger, and its customer does not see it.",
+	response: `[{"key": "deposit:operator:invoice-1042", "kind": "deposit", "amount": "100", "reason": "credit by the operator: invoice 1042",
+		"actor": "acc_06aaaa/key_06aaab", "at": "2026-02-01T12:00:00Z"}]`,
+	refusals: map[int]string{http.StatusNotFound: "no such account"},
+}
+
+type paymentEntry struct {
+	Key    string       `json:"key" doc:"Unique in the ledger: its kind, the source and the id of the payment."`
+	Kind   string       `json:"kind" enum:"deposit,withdrawal" doc:"A withdrawal leaves the account."`
+	Amount money.Amount `json:"amount" example:"100"`
+	Reason string       `json:"reason" doc:"What the customer reads."`
+	Actor  string       `json:"actor" doc:"Account and key of who made it, empty where nobody did."`
+	At     time.Time    `json:"at"`
+}
+
+func (a *api) listPayments(c *call, _ none) ([]paymentEntry, error) {
+	list, err := a.control.Payments(c.Context(), c.who, c.PathValue("id"))
+	return each(list, func(e ledger.Entry) paymentEntry {
+		return paymentEntry{Key: e.Key, Kind: string(e.Kind), Amount: e.Amount, Reason: e.Reason, Actor: e.Actor, At: e.At.UTC()}
+	}), err
 }

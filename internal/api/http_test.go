@@ -45,6 +45,7 @@ var admin = [][2]string{
 	{"GET", "/v1/admin/accounts/x/balance"},
 	{"PUT", "/v1/admin/accounts/x/balance"},
 	{"POST", "/v1/admin/accounts/x/credit"},
+	{"GET", "/v1/admin/accounts/x/payments"},
 	{"GET", "/v1/admin/withdrawals"},
 	{"POST", "/v1/admin/withdrawals/x/confirm"},
 	{"POST", "/v1/admin/withdrawals/x/reject"},

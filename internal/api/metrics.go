@@ -36,6 +36,7 @@ var (
 	metricVMs           = describe("vms", "VMs that are listed or still on a server.", "state")
 	metricServers       = describe("servers", "Servers of the marketplace; silent are those that are not heard.", "state")
 	metricAccounts      = describe("accounts", "Accounts.")
+	metricWithdrawals   = describe("withdrawals_requested", "Withdrawals that wait for an operator.")
 	metricBehind        = describe("billing_behind_seconds", "How long the VM that is due longest waits to be billed.")
 	metricDiscrepancies = describe("fsck_discrepancies", "What the newest check of all that is stored found wrong.")
 	metricChecked       = describe("fsck_timestamp_seconds", "When all that is stored was checked last.")
@@ -62,6 +63,7 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 		gauge(metricServers, float64(n), state)
 	}
 	gauge(metricAccounts, float64(f.Accounts))
+	gauge(metricWithdrawals, float64(f.Withdrawals))
 	gauge(metricBehind, max(f.Behind.Seconds(), 0))
 	if !f.CheckedAt.IsZero() {
 		gauge(metricDiscrepancies, float64(f.Discrepancies))

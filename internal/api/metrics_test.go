@@ -25,7 +25,7 @@ func TestMetrics(t *testing.T) {
 	}
 	text := c.scrape(c.operator).Body.String()
 	for _, line := range []string{
-		`cpucloud_vms{state="Active"} 1`, `cpucloud_servers{state="open"} 1`, "cpucloud_accounts 3", "cpucloud_billing_behind_seconds 0", "go_goroutines ",
+		`cpucloud_vms{state="Active"} 1`, `cpucloud_servers{state="open"} 1`, "cpucloud_accounts 3", "cpucloud_withdrawals_requested 0", "cpucloud_billing_behind_seconds 0", "go_goroutines ",
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("no line %q in\n%s", line, text)

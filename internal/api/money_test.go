@@ -39,6 +39,16 @@ func TestCreditOnce(t *testing.T) {
 			t.Errorf("%d: %+v of %+v, want a balance of %s", n, p, a, row.balance)
 		}
 	}
+	c.sendAs(c.operator, "PUT", "/v1/admin/accounts/"+c.account+"/balance", `{"amount": "1", "note": "closed"}`).wants(http.StatusOK, nil)
+	var list []struct {
+		Key, Kind, Amount, Reason, Actor string
+		At                               time.Time
+	}
+	c.sendAs(c.operator, "GET", "/v1/admin/accounts/"+c.account+"/payments", "").wants(http.StatusOK, &list)
+	if len(list) != 6 || list[0].Kind != "withdrawal" || list[0].Amount != "119" || list[0].Reason != "balance set by the operator: closed" || list[4].Key != "deposit:operator:inv-7" ||
+		!strings.HasPrefix(list[4].Actor, "acc_") || list[5].Actor != "system" {
+		t.Errorf("payments %+v", list)
+	}
 	c.unchanged("a payment's id for another", func() {
 		c.sendAs(c.operator, "POST", credit, `{"amount": "6", "note": "invoice 7", "paymentId": "inv-7"}`).
 			refused(409, `payment "inv-7" was credited already: 5 USDC to `+c.account+`; another payment needs another id`)
@@ -56,6 +66,8 @@ type withdrawalAnswer struct {
 	DecidedAt   *time.Time `json:"decidedAt"`
 	Reference   string     `json:"reference"`
 	Reason      string     `json:"reason"`
+	RequestedBy string     `json:"requestedBy"` // of operators alone
+	DecidedBy   string     `json:"decidedBy"`
 }
 
 // A provider withdraws what it earned: it asks, an operator pays or refuses, and
@@ -94,7 +106,7 @@ func TestWithdrawals(t *testing.T) {
 	for range 2 {
 		var w withdrawalAnswer
 		c.sendAs(c.operator, "POST", "/v1/admin/withdrawals/"+paid.ID+"/confirm", `{"reference": "tx 1"}`).wants(http.StatusOK, &w)
-		if w.Status != "confirmed" || w.Reference != "tx 1" || w.Reason != "" || w.DecidedAt == nil {
+		if w.Status != "confirmed" || w.Reference != "tx 1" || w.Reason != "" || w.DecidedAt == nil || !strings.HasPrefix(w.RequestedBy, "acc_") || !strings.HasPrefix(w.DecidedBy, "acc_") {
 			t.Errorf("confirmed %+v", w)
 		}
 		c.sendAs(c.operator, "POST", "/v1/admin/withdrawals/"+refused.ID+"/reject", `{"reason": "unknown IBAN"}`).wants(http.StatusOK, &w)
@@ -115,6 +127,9 @@ func TestWithdrawals(t *testing.T) {
 		var own, all []withdrawalAnswer
 		c.sendAs(nora, "GET", path+query, "").wants(http.StatusOK, &own)
 		c.sendAs(c.operator, "GET", "/v1/admin/withdrawals"+query, "").wants(http.StatusOK, &all)
+		if len(own) > 0 && own[0].RequestedBy+own[0].DecidedBy != "" {
+			t.Errorf("a provider is told who did it: %+v", own[0])
+		}
 		if len(own) != want || len(all) != want {
 			t.Errorf("%d and %d withdrawals for %q, want %d", len(own), len(all), query, want)
 		}

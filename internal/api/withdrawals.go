@@ -53,6 +53,8 @@ type withdrawal struct {
 	DecidedAt   *time.Time   `json:"decidedAt,omitempty" doc:"When it was confirmed, rejected or cancelled."`
 	Reference   string       `json:"reference,omitempty" doc:"Of the transfer that paid it."`
 	Reason      string       `json:"reason,omitempty" doc:"Why it was rejected."`
+	RequestedBy string       `json:"requestedBy,omitempty" doc:"Account and key; operators alone see it, at /v1/admin." example:"acc_06abk5/key_06abk6"`
+	DecidedBy   string       `json:"decidedBy,omitempty" doc:"Account and key; operators alone see it, at /v1/admin." example:"acc_06aaaa/key_06aaab"`
 }
 
 func withdrawalOf(w control.Withdrawal) withdrawal {
@@ -68,6 +70,13 @@ func withdrawalOf(w control.Withdrawal) withdrawal {
 	} else {
 		out.Reason = w.Answer
 	}
+	return out
+}
+
+// judgedOf is withdrawalOf with what only operators see.
+func judgedOf(w control.Withdrawal) withdrawal {
+	out := withdrawalOf(w)
+	out.RequestedBy, out.DecidedBy = w.RequestedBy, w.DecidedBy
 	return out
 }
 
@@ -98,13 +107,13 @@ var listWithdrawals = operation{
 
 func (a *api) listWithdrawals(c *call, _ none) ([]withdrawal, error) {
 	list, err := a.control.Withdrawals(c.Context(), c.who, c.PathValue("provider"), control.WithdrawalState(c.query.Get("status")))
-	return withdrawalsOf(list), err
+	return each(list, withdrawalOf), err
 }
 
-func withdrawalsOf(list []control.Withdrawal) []withdrawal {
-	out := make([]withdrawal, len(list))
-	for i, w := range list {
-		out[i] = withdrawalOf(w)
+func each[From, To any](list []From, to func(From) To) []To {
+	out := make([]To, len(list))
+	for i, one := range list {
+		out[i] = to(one)
 	}
 	return out
 }
@@ -138,7 +147,7 @@ var listAllWithdrawals = operation{
 
 func (a *api) listAllWithdrawals(c *call, _ none) ([]withdrawal, error) {
 	list, err := a.control.AllWithdrawals(c.Context(), c.who, control.WithdrawalState(c.query.Get("status")))
-	return withdrawalsOf(list), err
+	return each(list, judgedOf), err
 }
 
 var confirmWithdrawal = operation{
@@ -161,7 +170,7 @@ type confirmRequest struct {
 
 func (a *api) confirmWithdrawal(c *call, in confirmRequest) (withdrawal, error) {
 	w, err := a.control.ConfirmWithdrawal(c.Context(), c.who, c.PathValue("id"), in.Reference)
-	return withdrawalOf(w), err
+	return judgedOf(w), err
 }
 
 var rejectWithdrawal = operation{
@@ -184,5 +193,5 @@ type rejectRequest struct {
 
 func (a *api) rejectWithdrawal(c *call, in rejectRequest) (withdrawal, error) {
 	w, err := a.control.RejectWithdrawal(c.Context(), c.who, c.PathValue("id"), in.Reason)
-	return withdrawalOf(w), err
+	return judgedOf(w), err
 }

@@ -176,6 +176,10 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 		s.pay(w, body)
 	case strings.HasPrefix(r.URL.Path, "/v1/admin/withdrawals"):
 		s.judge(w, r, body)
+	case route == "GET /v1/admin/accounts/acc_1/payments":
+		answer(w, http.StatusOK, []doc{
+			{"key": "deposit:operator:inv-7", "kind": "deposit", "amount": "12", "reason": "credit by the operator: invoice 7", "actor": "acc_0/key_0", "at": "2026-01-31T12:00:00Z"},
+		})
 	case route == "GET /v1/admin/accounts/acc_1/balance":
 		answer(w, http.StatusOK, s.account())
 	case route == "POST /v1/admin/join-tokens":

@@ -103,6 +103,25 @@ func (s *Service) Credit(ctx context.Context, who account.Actor, accountID strin
 	return Credited{b, r}, err
 }
 
+// MaxPayments is how many payments of an account are listed at most.
+const MaxPayments = 1_000
+
+// Payments returns what came into an account from outside and what left it, by
+// payments and corrections, newest first, with who did it. For operators.
+func (s *Service) Payments(ctx context.Context, who account.Actor, accountID string) (list []ledger.Entry, err error) {
+	if err := who.RequireOperator(); err != nil {
+		return nil, err
+	}
+	err = s.Store.Read(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Account(ctx, accountID); err != nil {
+			return err
+		}
+		list, err = tx.Transfers(ctx, ledger.Customer(accountID), MaxPayments)
+		return err
+	})
+	return list, err
+}
+
 // takePayment is the one way by which payments come into accounts.
 func (s *Service) takePayment(ctx context.Context, p payment.Payment) (payment.Receipt, error) {
 	if p.Arrived { // money that is here is not lost for its words

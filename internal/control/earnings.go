@@ -7,7 +7,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
-	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
@@ -51,11 +50,11 @@ func (s *Service) Earnings(ctx context.Context, who account.Actor, provider stri
 		if e.Earned, err = tx.Balance(ctx, ledger.Earned(p.ID)); err != nil {
 			return err
 		}
-		sums, err := tx.WithdrawnSums(ctx, p.ID)
+		withdrawn, err := tx.Withdrawn(ctx, p.ID)
 		if err != nil {
 			return err
 		}
-		e.Withdrawing, e.Withdrawn = amountOf(sums, payment.Requested), amountOf(sums, payment.Confirmed)
+		e.Withdrawing, e.Withdrawn = withdrawn.Requested, withdrawn.Confirmed
 		e.Rows, err = tx.Earnings(ctx, p.ID, by, since, MaxEarnings)
 		return err
 	})

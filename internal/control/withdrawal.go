@@ -79,11 +79,11 @@ func (s *Service) Withdraw(ctx context.Context, who account.Actor, provider stri
 
 // request stores a new request with what it takes.
 func (s *Service) request(ctx context.Context, tx *store.Tx, w payment.Withdrawal) error {
-	sums, err := tx.WithdrawnSums(ctx, w.ProviderID)
+	known, err := tx.Withdrawn(ctx, w.ProviderID)
 	if err != nil {
 		return err
 	}
-	if countOf(sums, payment.Requested) >= maxRequested {
+	if known.Waiting >= maxRequested {
 		return fault.Newf(fault.Exhausted, "%d withdrawals wait for the operator already; cancel one, or wait until one is paid", maxRequested)
 	}
 	earned, err := tx.Balance(ctx, ledger.Earned(w.ProviderID))
@@ -235,22 +235,4 @@ func withdrawals(ctx context.Context, tx *store.Tx, providerID string, state pay
 		out[i] = Withdrawal{w, names[w.ProviderID]}
 	}
 	return out, err
-}
-
-func countOf(sums []store.Withdrawn, state payment.State) (n int64) {
-	for _, sum := range sums {
-		if sum.State == state {
-			n += sum.Count
-		}
-	}
-	return n
-}
-
-func amountOf(sums []store.Withdrawn, state payment.State) (amount money.Amount) {
-	for _, sum := range sums {
-		if sum.State == state {
-			amount += sum.Amount
-		}
-	}
-	return amount
 }

@@ -244,6 +244,48 @@ func TestWithdrawalsTogether(t *testing.T) {
 	})
 }
 
+// A request or decision that is cut off at any statement was made or was not, and
+// sending it again completes it once.
+func TestWithdrawalCutOff(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		nord, cuts := c.earned("Nord", 1), map[payment.State]int{}
+		for n, left := 0, 2; left > 0; n++ {
+			w, whole := control.Withdrawal{}, 0
+			cut := func(do func(ctx context.Context) error) {
+				ctx := newMortal(t.Context(), int64(n))
+				_ = do(ctx) // it was done or it was not
+				if ctx.Context.Err() == nil {
+					whole++
+				}
+				ctx.end()
+				list, err := c.Withdrawals(t.Context(), operator, "Nord", "")
+				c.must("Withdrawals", err)
+				want(t, "requests", len(list)-n <= 1, true)
+				if len(list) > n {
+					w = list[0]
+					cuts[w.State]++
+				}
+				want(t, "sound", c.fsck().Discrepancies, []control.Discrepancy(nil))
+				c.must("done again", do(t.Context()))
+				c.clock.advance(time.Second)
+			}
+			cut(func(ctx context.Context) (err error) {
+				w, err = c.Withdraw(ctx, nord.who, "Nord", control.Wanted{Amount: 1, To: "me", RequestKey: fmt.Sprint(n)})
+				return err
+			})
+			cut(func(ctx context.Context) error { return errOf(c.ConfirmWithdrawal(ctx, operator, w.ID, "tx")) })
+			if whole == 2 {
+				left--
+			}
+			want(t, "purse", nord.purse(), [3]money.Amount{price - money.Amount(n+1), 0, money.Amount(n + 1)})
+		}
+		if cuts[payment.Requested] < 5 || cuts[payment.Confirmed] < 2 {
+			t.Errorf("it was cut off in too few ways: %v", cuts)
+		}
+	})
+}
+
 // What can't be asked for or decided is refused, and moves nothing.
 func TestBadWithdrawals(t *testing.T) {
 	t.Parallel()

@@ -7,10 +7,11 @@ import (
 
 // Census counts what there is.
 type Census struct {
-	Accounts int64
-	VMs      map[string]int64 // by state; those that were deleted and are gone are left out
-	Servers  map[string]int64 // by state, "silent" for those that are not heard; removed ones are left out
-	DueSince time.Time        // when the VM fell due that waits longest to be billed; zero when none waits
+	Accounts    int64
+	VMs         map[string]int64 // by state; those that were deleted and are gone are left out
+	Servers     map[string]int64 // by state, "silent" for those that are not heard; removed ones are left out
+	Withdrawals int64            // that wait for an operator
+	DueSince    time.Time        // when the VM fell due that waits longest to be billed; zero when none waits
 }
 
 // Census counts what there is. A VM that is short of money waits to be billed
@@ -39,6 +40,11 @@ func (t *Tx) Census(ctx context.Context, short time.Time) (c Census, err error) 
 		return c, err
 	}
 	c.Accounts = accounts.N
+	waiting, err := row[struct{ N int64 }](ctx, t, "", `SELECT COUNT(*) AS n FROM withdrawals WHERE state = 'requested'`)
+	if err != nil {
+		return c, err
+	}
+	c.Withdrawals = waiting.N
 	due, err := row[struct{ At int64 }](ctx, t, "", `SELECT COALESCE(MIN(next_billing), 0) AS at FROM vms
 		WHERE next_billing > 0 AND (state <> 'SmallBalance' OR next_billing <= ?)`, micros(short))
 	c.DueSince = at(due.At)

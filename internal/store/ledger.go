@@ -153,6 +153,22 @@ func (t *Tx) Entries(ctx context.Context, a ledger.Account) ([]ledger.Entry, err
 	return convert(list, entryRow.entry), err
 }
 
+// Transfers returns the newest entries between an account and the world outside,
+// newest first, at most limit.
+func (t *Tx) Transfers(ctx context.Context, a ledger.Account, limit int) ([]ledger.Entry, error) {
+	const columns = `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries `
+	list, err := rows[struct {
+		ID int64
+		entryRow
+	}](ctx, t, columns+`WHERE to_account = ? AND from_account = ? UNION ALL `+columns+`WHERE from_account = ? AND to_account = ? ORDER BY id DESC LIMIT ?`,
+		string(a), string(ledger.External), string(a), string(ledger.External), limit)
+	out := make([]ledger.Entry, len(list))
+	for i, r := range list {
+		out[i] = r.entry()
+	}
+	return out, err
+}
+
 // Books goes through all entries again and compares what follows from them with
 // the stored balances. What can't be is among its findings.
 func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {

@@ -78,27 +78,27 @@ func (t *Tx) Withdrawals(ctx context.Context, providerID string, state payment.S
 	return convert(list, withdrawalRow.withdrawal), err
 }
 
-// Withdrawn is what the withdrawals of one provider in one state add up to.
+// Withdrawn is what a provider has asked for and what it was paid.
 type Withdrawn struct {
-	ProviderID string
-	State      payment.State
-	Count      int64
-	Amount     money.Amount
+	Waiting   int64 // how many wait for a decision
+	Requested money.Amount
+	Confirmed money.Amount
 }
 
-// WithdrawnSums returns the sums of a provider's withdrawals by their state, of
-// all providers for "".
-func (t *Tx) WithdrawnSums(ctx context.Context, providerID string) ([]Withdrawn, error) {
+// Withdrawn adds up a provider's withdrawals.
+func (t *Tx) Withdrawn(ctx context.Context, providerID string) (w Withdrawn, err error) {
 	list, err := rows[struct {
-		ProviderID string
-		State      string
-		N          int64
-		Amount     int64
-	}](ctx, t, `SELECT provider_id, state, COUNT(*) AS n, CAST(SUM(amount) AS BIGINT) AS amount FROM withdrawals
-		WHERE ? = '' OR provider_id = ? GROUP BY provider_id, state ORDER BY provider_id, state`, providerID, providerID)
-	out := make([]Withdrawn, len(list))
-	for i, r := range list {
-		out[i] = Withdrawn{ProviderID: r.ProviderID, State: payment.State(r.State), Count: r.N, Amount: money.Amount(r.Amount)}
+		State  string
+		N      int64
+		Amount int64
+	}](ctx, t, `SELECT state, COUNT(*) AS n, CAST(SUM(amount) AS BIGINT) AS amount FROM withdrawals
+		WHERE provider_id = ? AND state IN ('requested', 'confirmed') GROUP BY state ORDER BY state`, providerID)
+	for _, r := range list {
+		if payment.State(r.State) == payment.Requested {
+			w.Waiting, w.Requested = r.N, money.Amount(r.Amount)
+		} else {
+			w.Confirmed = money.Amount(r.Amount)
+		}
 	}
-	return out, err
+	return w, err
 }

@@ -31,7 +31,7 @@ func balance(s *session.Session) *cobra.Command {
 			return printBalance(s, a)
 		},
 	}
-	return session.Noun(&cobra.Command{Use: "balance", Short: "The money of an account"}, get, setBalance(s), credit(s))
+	return session.Noun(&cobra.Command{Use: "balance", Short: "The money of an account"}, get, setBalance(s), credit(s), payments(s))
 }
 
 func setBalance(s *session.Session) *cobra.Command {

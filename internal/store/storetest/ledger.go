@@ -143,6 +143,26 @@ var ledgers = map[string]func(*db){
 		d.same("how many there are outside", len(get(ledger.External)), 10)
 		d.same("entries of an account never used", get(ledger.Platform), []ledger.Entry{})
 	},
+	"what came from outside and left": func(d *db) {
+		in, out := ledger.Credit(now.UTC(), anna, 100, "in", "1"), ledger.Debit(now.UTC(), anna, 10, "out", "1")
+		out.Actor = "acc_olga/key_1"
+		d.post(in)
+		hold, err := ledger.Reservation(now, anna, "0x1", 5)
+		d.post(hold)
+		d.post(out)
+		d.post(ledger.Release(now, anna, "0x1", 10, ""))
+		d.post(ledger.Credit(now, bert, 1, "", "2"))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		transfers := func(limit int) []ledger.Entry {
+			return look(d, func(ctx context.Context, tx *store.Tx) ([]ledger.Entry, error) {
+				return tx.Transfers(ctx, ledger.Customer(anna), limit)
+			})
+		}
+		d.same("all, newest first", transfers(9), []ledger.Entry{out, in})
+		d.same("the newest", transfers(1), []ledger.Entry{out})
+	},
 	"what is written can be audited": func(d *db) {
 		d.post(ledger.Credit(now, anna, most, "", "1"))
 		d.post(ledger.Debit(now, anna, 10, "", "1"))

@@ -90,16 +90,14 @@ var withdrawals = map[string]func(*db){
 		d.same("the oldest of them", list("", payment.Requested, 1), "wdr_1")
 		d.same("paid", list(prov, payment.Confirmed, 9), "wdr_2")
 		d.same("none", list("prv_2", payment.Confirmed, 9), "")
-		sums := func(provider string) []store.Withdrawn {
-			return look(d, func(ctx context.Context, tx *store.Tx) ([]store.Withdrawn, error) {
-				return tx.WithdrawnSums(ctx, provider)
-			})
+		sums := func(provider string) store.Withdrawn {
+			return look(d, func(ctx context.Context, tx *store.Tx) (store.Withdrawn, error) { return tx.Withdrawn(ctx, provider) })
 		}
-		d.same("sums", sums(prov), []store.Withdrawn{
-			{ProviderID: prov, State: payment.Confirmed, Count: 1, Amount: 2}, {ProviderID: prov, State: payment.Requested, Count: 2, Amount: 4},
-		})
-		d.same("sums of another", sums("prv_2"), []store.Withdrawn{{ProviderID: "prv_2", State: payment.Requested, Count: 1, Amount: 5}})
-		d.same("sums of nobody", sums("prv_3"), []store.Withdrawn{})
+		d.same("sums", sums(prov), store.Withdrawn{Waiting: 2, Requested: 4, Confirmed: 2})
+		d.same("sums of another", sums("prv_2"), store.Withdrawn{Waiting: 1, Requested: 5})
+		d.same("sums of nobody", sums("prv_3"), store.Withdrawn{})
+		census := look(d, func(ctx context.Context, tx *store.Tx) (store.Census, error) { return tx.Census(ctx, now) })
+		d.same("of all wait", census.Withdrawals, int64(3))
 	},
 	"a key is that of one request": func(d *db) {
 		d.furnish()
