@@ -90,7 +90,7 @@ func (b *batch) visit(ctx context.Context, placed []market.Placement) error {
 func (b *batch) draft(o *order) vm.VM {
 	d := o.wish
 	return vm.VM{
-		AccountID: o.who.AccountID, Name: d.Name, AffinityGroup: d.AffinityGroup,
+		AccountID: o.who.AccountID, KeyID: o.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
 		Spec: vm.Spec{Hostname: d.Hostname, Image: d.Image, SSHKeys: o.keys, Ports: d.Ports},
 		Goal: vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
 		Epoch: b.Epoch, CreatedAt: b.now,

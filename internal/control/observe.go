@@ -43,7 +43,7 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 	if sells {
 		s.changed(ctx)
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return nil
 }
 

@@ -57,7 +57,7 @@ func (s *Service) giveUp(ctx context.Context, vmID string) error {
 		return s.end(ctx, tx, v, vm.Overdue, reason)
 	})
 	if err == nil {
-		s.bells.ring(rung...)
+		s.ring(ctx, rung...)
 	}
 	return err
 }
