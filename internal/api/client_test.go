@@ -143,3 +143,34 @@ type accountAnswer struct {
 	Reserved  string    `json:"reserved"`
 	Spent     string    `json:"spent"`
 }
+
+type limitAnswer struct {
+	Limit *string `json:"limit"`
+	Used  string  `json:"used"`
+	SetBy *string `json:"setBy"`
+}
+
+type allowanceAnswer struct {
+	PerDay   limitAnswer `json:"perDay"`
+	PerMonth limitAnswer `json:"perMonth"`
+	Running  limitAnswer `json:"running"`
+}
+
+type spendingAnswer struct {
+	allowanceAnswer
+	Key struct {
+		ID string `json:"id"`
+		allowanceAnswer
+	} `json:"key"`
+}
+
+type apiKeyAnswer struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Role      string    `json:"role"`
+	CreatedAt time.Time `json:"createdAt"`
+	Current   bool      `json:"current"`
+	Manages   bool      `json:"manages"`
+	Secret    string    `json:"apiKey"`
+	allowanceAnswer
+}

@@ -78,7 +78,7 @@ func (s *Service) CreateKey(ctx context.Context, who account.Actor, name string,
 		if err := tx.InsertKey(ctx, made.Key); err != nil || !l.Any() {
 			return err
 		}
-		return tx.PutBound(ctx, account.Bound{Subject: made.ID, SetBy: account.ByAccount, Limits: l})
+		return tx.PutBound(ctx, who.AccountID, account.Bound{Subject: made.ID, SetBy: account.ByAccount, Limits: l})
 	})
 	if err != nil {
 		return Key{}, "", err
@@ -92,7 +92,7 @@ func (s *Service) CreateKey(ctx context.Context, who account.Actor, name string,
 // Denied for an actor that has limits itself, and Conflict where no key would be
 // left without limits.
 func (s *Service) SetKeyLimits(ctx context.Context, who account.Actor, keyID string, l account.Limits) (out Key, err error) {
-	err = s.setLimits(ctx, who, account.Bound{Subject: keyID, OfKey: true, SetBy: account.ByAccount, Limits: l}, func(tx *store.Tx) error {
+	err = s.setLimits(ctx, who, who.AccountID, account.Bound{Subject: keyID, OfKey: true, SetBy: account.ByAccount, Limits: l}, func(tx *store.Tx) error {
 		keys, err := s.keysOf(ctx, tx, who.AccountID)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,14 +20,16 @@ func per24h(perEpoch money.Amount, epoch time.Duration) money.Amount {
 	return perEpoch.Scaled((24 * time.Hour).Microseconds(), epoch.Microseconds())
 }
 
-// uses returns what an account and some of its API keys have used.
-func (s *Service) uses(ctx context.Context, tx *store.Tx, now time.Time, accountID string, keyIDs ...string) (map[string]account.Use, error) {
+// uses returns what an account and some of its API keys have used by a time. With
+// limited only VMs count whose account or key has limits: what it returns of the
+// others is too little.
+func (s *Service) uses(ctx context.Context, tx *store.Tx, now time.Time, limited bool, accountID string, keyIDs ...string) (map[string]account.Use, error) {
 	subjects := append([]string{accountID}, keyIDs...)
 	charged, err := tx.Charges(ctx, now, subjects...)
 	if err != nil {
 		return nil, err
 	}
-	rents, err := tx.Rents(ctx, accountID)
+	rents, err := tx.Rents(ctx, accountID, limited)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +64,8 @@ type bounds struct {
 	known    map[string][]account.Bound
 }
 
-// of returns the limits of accounts and keys that have any.
-func (m *bounds) of(ctx context.Context, tx *store.Tx, subjects []string) ([]account.Bound, error) {
+// of returns the limits of those accounts and keys that have any.
+func (m *bounds) of(ctx context.Context, tx *store.Tx, subjects []string) (map[string][]account.Bound, error) {
 	if tx.LimitsRevision() == unlimited {
 		return nil, nil
 	}
@@ -82,9 +85,11 @@ func (m *bounds) of(ctx context.Context, tx *store.Tx, subjects []string) ([]acc
 			m.known[b.Subject] = append(m.known[b.Subject], b)
 		}
 	}
-	var found []account.Bound
+	found := map[string][]account.Bound{}
 	for _, subject := range subjects {
-		found = append(found, m.known[subject]...)
+		if known := m.known[subject]; len(known) > 0 {
+			found[subject] = known
+		}
 	}
 	return found, nil
 }
@@ -93,8 +98,8 @@ func (m *bounds) of(ctx context.Context, tx *store.Tx, subjects []string) ([]acc
 // limited.
 type budget struct {
 	now    time.Time
-	bounds []account.Bound
-	used   map[string]account.Use // of the subjects of bounds
+	bounds map[string][]account.Bound // by account or key
+	used   map[string]account.Use     // of those, and of the others of the same actors
 }
 
 // budgetOf returns the budget of those who ask. The caller holds filling.
@@ -109,37 +114,34 @@ func (s *Service) budgetOf(ctx context.Context, tx *store.Tx, now time.Time, act
 		return budget{}, err
 	}
 	b := budget{now: now, bounds: found, used: map[string]account.Use{}}
-	limited := map[string][]string{} // keys by account
+	keys := map[string][]string{}
 	for _, who := range actors {
-		for _, bound := range found {
-			if bound.Subject != who.AccountID && bound.Subject != who.KeyID {
-				continue
-			}
-			if keys := limited[who.AccountID]; !slices.Contains(keys, who.KeyID) {
-				limited[who.AccountID] = append(keys, who.KeyID)
-			}
+		if b.limits(who) && !slices.Contains(keys[who.AccountID], who.KeyID) {
+			keys[who.AccountID] = append(keys[who.AccountID], who.KeyID)
 		}
 	}
-	for accountID, keys := range limited {
-		uses, err := s.uses(ctx, tx, now, accountID, keys...)
+	for accountID, keys := range keys {
+		uses, err := s.uses(ctx, tx, now, true, accountID, keys...)
 		if err != nil {
 			return b, err
 		}
-		for subject, use := range uses {
-			b.used[subject] = use
-		}
+		maps.Copy(b.used, uses)
 	}
 	return b, nil
 }
 
+// limits reports whether the actor's account or key has limits.
+func (b *budget) limits(who account.Actor) bool {
+	return len(b.bounds[who.AccountID])+len(b.bounds[who.KeyID]) > 0
+}
+
 // allows returns an Exhausted fault when a limit has no room for more.
 func (b *budget) allows(who account.Actor, more account.Use) error {
-	for _, bound := range b.bounds {
-		if bound.Subject != who.AccountID && bound.Subject != who.KeyID {
-			continue
-		}
-		if err := bound.Allow(b.used[bound.Subject], more, b.now); err != nil {
-			return err
+	for _, subject := range []string{who.AccountID, who.KeyID} {
+		for _, bound := range b.bounds[subject] {
+			if err := bound.Allow(b.used[subject], more, b.now); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -147,9 +149,8 @@ func (b *budget) allows(who account.Actor, more account.Use) error {
 
 // spend notes what was accepted.
 func (b *budget) spend(who account.Actor, more account.Use) {
-	if len(b.bounds) == 0 {
-		return
+	if b.limits(who) {
+		b.used[who.AccountID] = b.used[who.AccountID].Plus(more)
+		b.used[who.KeyID] = b.used[who.KeyID].Plus(more)
 	}
-	b.used[who.AccountID] = b.used[who.AccountID].Plus(more)
-	b.used[who.KeyID] = b.used[who.KeyID].Plus(more)
 }

@@ -39,7 +39,7 @@ func (s *Service) spending(ctx context.Context, tx *store.Tx, who account.Actor)
 
 // allowances returns the allowances of an account and some of its keys.
 func (s *Service) allowances(ctx context.Context, tx *store.Tx, accountID string, keyIDs ...string) (map[string]Allowance, error) {
-	uses, err := s.uses(ctx, tx, s.Now(), accountID, keyIDs...)
+	uses, err := s.uses(ctx, tx, s.Now(), false, accountID, keyIDs...)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (s *Service) allowances(ctx context.Context, tx *store.Tx, accountID string
 // those that the operator set stay. Returns a Denied fault for a key that has
 // limits itself.
 func (s *Service) SetLimits(ctx context.Context, who account.Actor, l account.Limits) (out Spending, err error) {
-	err = s.setLimits(ctx, who, account.Bound{Subject: who.AccountID, SetBy: account.ByAccount, Limits: l}, func(tx *store.Tx) (err error) {
+	err = s.setLimits(ctx, who, who.AccountID, account.Bound{Subject: who.AccountID, SetBy: account.ByAccount, Limits: l}, func(tx *store.Tx) (err error) {
 		out, err = s.spending(ctx, tx, who)
 		return err
 	})
@@ -98,22 +98,23 @@ func (s *Service) SetAccountLimits(ctx context.Context, who account.Actor, accou
 	if err := who.RequireOperator(); err != nil {
 		return out, err
 	}
-	err = s.setLimits(ctx, who, account.Bound{Subject: accountID, SetBy: account.ByOperator, Limits: l}, func(tx *store.Tx) (err error) {
+	err = s.setLimits(ctx, who, accountID, account.Bound{Subject: accountID, SetBy: account.ByOperator, Limits: l}, func(tx *store.Tx) (err error) {
 		out, err = s.allowance(ctx, tx, accountID)
 		return err
 	})
 	return out, err
 }
 
-// setLimits sets limits, and calls then within the same transaction.
-func (s *Service) setLimits(ctx context.Context, who account.Actor, b account.Bound, then func(tx *store.Tx) error) error {
+// setLimits sets limits of an account or one of its keys, and calls then within
+// the same transaction.
+func (s *Service) setLimits(ctx context.Context, who account.Actor, accountID string, b account.Bound, then func(tx *store.Tx) error) error {
 	if err := b.Check(); err != nil {
 		return err
 	}
 	return s.Store.Write(ctx, func(tx *store.Tx) error {
 		return firstErrorOf(
 			func() error { return mayManage(ctx, tx, who) },
-			func() error { return tx.PutBound(ctx, b) },
+			func() error { return tx.PutBound(ctx, accountID, b) },
 			func() error { return then(tx) },
 		)
 	})

@@ -35,8 +35,9 @@ func (t *Tx) Bounds(ctx context.Context, subjects ...string) ([]account.Bound, e
 	return out, err
 }
 
-// PutBound sets limits in the place of those that the same one set before.
-func (t *Tx) PutBound(ctx context.Context, b account.Bound) error {
+// PutBound sets limits of an account or one of its keys in the place of those that
+// the same one set before. The account's VMs are found by Rents as limited then.
+func (t *Tx) PutBound(ctx context.Context, accountID string, b account.Bound) error {
 	_, err := t.exec(ctx, `DELETE FROM limits WHERE subject = ? AND set_by = ?`, b.Subject, string(b.SetBy))
 	if err == nil && b.Any() {
 		_, err = t.exec(ctx, `INSERT INTO limits (subject, set_by, per_day, per_month, running) VALUES (?, ?, ?, ?, ?)`,
@@ -45,9 +46,15 @@ func (t *Tx) PutBound(ctx context.Context, b account.Bound) error {
 	if err != nil {
 		return err
 	}
+	if _, err := t.exec(ctx, `UPDATE vms SET limited = TRUE WHERE account_id = ? AND NOT limited AND `+live, accountID); err != nil {
+		return err
+	}
 	_, err = t.exec(ctx, `UPDATE market SET limits = limits + 1 WHERE id = 1`)
 	return err
 }
+
+// live is the condition of VMs that have not ended, in the words of the index.
+const live = `state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds')`
 
 // Rent is what VMs of one account and API key that have not ended cost per epoch
 // of one length.
@@ -58,15 +65,21 @@ type Rent struct {
 	Waiting money.Amount // of those that are not charged yet, or not again
 }
 
-// Rents returns the rent of an account's VMs that have not ended.
-func (t *Tx) Rents(ctx context.Context, accountID string) ([]Rent, error) {
+// Rents returns the rent of an account's VMs that have not ended. With limited it is
+// that of VMs alone whose account or key has limits, and quick: all VMs that there
+// ever were are looked at otherwise.
+func (t *Tx) Rents(ctx context.Context, accountID string, limited bool) ([]Rent, error) {
+	which := live
+	if limited {
+		which = `limited AND ` + live
+	}
 	list, err := rows[struct {
 		KeyID        string
 		Epoch        int64
 		All, Waiting int64
 	}](ctx, t, `SELECT key_id, epoch, CAST(SUM(price) AS BIGINT) AS "all",
 		CAST(SUM(CASE WHEN state IN ('New', 'Launching') THEN price ELSE 0 END) AS BIGINT) AS waiting FROM vms
-		WHERE account_id = ? AND state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds')
+		WHERE account_id = ? AND `+which+`
 		GROUP BY key_id, epoch ORDER BY key_id, epoch`, accountID)
 	out := make([]Rent, len(list))
 	for i, r := range list {

@@ -72,7 +72,7 @@ func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
 	return t.StoreOrders(ctx, Orders{VMs: []vm.VM{v}})
 }
 
-func (s *script) vms(list []vm.VM) error {
+func (s *script) vms(list []vm.VM, limited []bool) error {
 	lines := make([][]any, len(list))
 	for i, v := range list {
 		spec, err := toJSON(v.Spec)
@@ -83,11 +83,11 @@ func (s *script) vms(list []vm.VM) error {
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.KeyID,
+			v.KeyID, limited != nil && limited[i],
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
-		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group, key_id)`, lines)
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group, key_id, limited)`, lines)
 	return nil
 }
 

@@ -5,9 +5,11 @@
 -- The API key that deployed a VM; '' for one from before keys were remembered.
 ALTER TABLE vms ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
 
--- What has not ended, with all that limits count of it: nothing else is read.
-CREATE INDEX vms_live ON vms (account_id, key_id, epoch, state, price)
-    WHERE state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds');
+-- What has not ended of accounts with limits, with all that those count of it. VMs
+-- of others are in no further index: they cost nothing when they are placed.
+ALTER TABLE vms ADD COLUMN limited BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX vms_limited ON vms (account_id, key_id, epoch, state, price)
+    WHERE limited AND state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds');
 
 -- What an account or an API key was charged on a day of UTC, counted from 1970:
 -- the sums of entries of kind charge, kept so that they need not be added up.
@@ -45,5 +47,6 @@ DROP INDEX api_keys_account;
 ALTER TABLE market DROP COLUMN limits;
 DROP TABLE limits;
 DROP TABLE spending;
-DROP INDEX vms_live;
+DROP INDEX vms_limited;
+ALTER TABLE vms DROP COLUMN limited;
 ALTER TABLE vms DROP COLUMN key_id;
