@@ -61,6 +61,7 @@ func (m *bills) run(rt *rapid.T) {
 	rt.Repeat(map[string]func(*rapid.T){
 		"deploy":    func(*rapid.T) { m.deploys() },
 		"limit":     func(*rapid.T) { m.bounds() },
+		"preparing": func(*rapid.T) { m.seen(vm.Preparing) },
 		"ready":     func(*rapid.T) { m.seen(vm.Ready) },
 		"halted":    func(*rapid.T) { m.seen(vm.Halted) },
 		"broken":    func(*rapid.T) { m.seen(vm.Broken) },
