@@ -145,9 +145,10 @@ type accountAnswer struct {
 }
 
 type limitAnswer struct {
-	Limit *string `json:"limit"`
-	Used  string  `json:"used"`
-	SetBy *string `json:"setBy"`
+	Limit    *string `json:"limit"`
+	Used     string  `json:"used"`
+	Own      *string `json:"own"`
+	Operator *string `json:"operator"`
 }
 
 type allowanceAnswer struct {

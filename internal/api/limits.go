@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	exampleAllowanceMembers = `"perDay": {"limit": "10", "used": "4.2", "setBy": "account"}, "perMonth": {"limit": "100", "used": "61.5", "setBy": "operator"},
-	"running": {"limit": null, "used": "5.04", "setBy": null}`
-	exampleSpending = `{` + exampleAllowanceMembers + `, "key": {"id": "key_06abk5", "perDay": {"limit": null, "used": "4.2", "setBy": null},
-	"perMonth": {"limit": null, "used": "61.5", "setBy": null}, "running": {"limit": null, "used": "5.04", "setBy": null}}}`
-	limitsText = "A limit refuses what is new, deploys and quotes, with status 422; what runs goes on. `perDay` and `perMonth` bound the rent charged in the " +
+	exampleAllowanceMembers = `"perDay": {"limit": "10", "used": "4.2", "own": "10", "operator": "50"},
+	"perMonth": {"limit": "100", "used": "61.5", "own": null, "operator": "100"}, "running": ` + exampleNoLimit
+	exampleNoLimit  = `{"limit": null, "used": "5.04", "own": null, "operator": null}`
+	exampleSpending = `{` + exampleAllowanceMembers + `, "key": {"id": "key_06abk5", "perDay": ` + exampleNoLimit + `, "perMonth": ` + exampleNoLimit + `, "running": ` + exampleNoLimit + `}}`
+	limitsText      = "A limit refuses what is new, deploys and quotes, with status 422; what runs goes on. `perDay` and `perMonth` bound the rent charged in the " +
 		"calendar day or month of UTC: used is what was charged, and one epoch of each VM that waits for its first charge; a new VM needs one epoch. " +
 		"`running` bounds the rent per 24 h of all VMs that have not ended. Of two limits the tighter one counts."
 	exampleLimits = `{"perDay": "10", "perMonth": "100", "running": null}`
@@ -29,9 +29,10 @@ var getLimits = operation{
 
 // limit is one limit with what is used of it.
 type limit struct {
-	Limit *money.Amount `json:"limit" nullable:"true" doc:"USDC; null for none." example:"10"`
-	Used  money.Amount  `json:"used" doc:"USDC." example:"4.2"`
-	SetBy *string       `json:"setBy" nullable:"true" enum:"account,operator" doc:"Who set it; null for no limit."`
+	Limit    *money.Amount `json:"limit" nullable:"true" doc:"USDC, the one that counts: the tighter of the two; null for none." example:"10"`
+	Used     money.Amount  `json:"used" doc:"USDC." example:"4.2"`
+	Own      *money.Amount `json:"own" nullable:"true" doc:"That the account set." example:"10"`
+	Operator *money.Amount `json:"operator" nullable:"true" doc:"That the operator set; of API keys always null." example:"50"`
 }
 
 // Allowance is all limits with what is used of them.
@@ -59,17 +60,8 @@ func allowanceOf(a control.Allowance) Allowance {
 	}
 }
 
-// limitOf returns the tighter of two limits.
 func limitOf(own, operators *money.Amount, used money.Amount) limit {
-	l := limit{Limit: account.Tighter(own, operators), Used: used}
-	if l.Limit != nil {
-		by := string(account.ByAccount)
-		if l.Limit != own {
-			by = string(account.ByOperator)
-		}
-		l.SetBy = &by
-	}
-	return l
+	return limit{Limit: account.Tighter(own, operators), Used: used, Own: own, Operator: operators}
 }
 
 func spendingOf(s control.Spending) spending {

@@ -11,8 +11,13 @@ import (
 // said returns a limit in one line.
 func said(l limitAnswer) string {
 	limit, by := "none", "nobody"
-	if l.Limit != nil {
-		limit, by = *l.Limit, *l.SetBy
+	for _, one := range []struct {
+		limit *string
+		by    string
+	}{{l.Operator, "operator"}, {l.Own, "account"}} {
+		if l.Limit != nil && one.limit != nil && *one.limit == *l.Limit {
+			limit, by = *l.Limit, one.by
+		}
 	}
 	return l.Used + " of " + limit + " by " + by
 }
