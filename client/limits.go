@@ -30,6 +30,16 @@ type Allowance struct {
 	Running  Limit `json:"running"`
 }
 
+// OwnLimits returns the limits that the account set.
+func (a Allowance) OwnLimits() Limits {
+	return Limits{PerDay: a.PerDay.Own, PerMonth: a.PerMonth.Own, Running: a.Running.Own}
+}
+
+// OperatorLimits returns the limits that the operator set.
+func (a Allowance) OperatorLimits() Limits {
+	return Limits{PerDay: a.PerDay.Operator, PerMonth: a.PerMonth.Operator, Running: a.Running.Operator}
+}
+
 // Spending is the allowance of an account, and of the API key that asks.
 type Spending struct {
 	Allowance

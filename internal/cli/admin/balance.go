@@ -33,7 +33,7 @@ func balance(s *session.Session) *cobra.Command {
 		Use:     "set ACCOUNT AMOUNT",
 		Short:   "Make an account's free balance an amount",
 		Long:    "Make an account's free balance an amount of USDC, by a deposit or a withdrawal of the difference.",
-		Example: session.Lines("cpucloud admin balance set acc_01h8 100", "cpucloud admin balance set acc_01h8 0"),
+		Example: session.Lines("cpucloud admin balance set acc_01h8 100", "cpucloud admin balance set acc_01h8 0 --dry-run"),
 	}, (*client.Client).SetBalance)
 	credit := payment(s, &cobra.Command{
 		Use:     "credit ACCOUNT AMOUNT",
@@ -45,6 +45,8 @@ func balance(s *session.Session) *cobra.Command {
 
 // payment completes cmd as one that moves an amount and prints the new balance.
 func payment(s *session.Session, cmd *cobra.Command, pay func(*client.Client, context.Context, string, client.Amount) (client.Account, error)) *cobra.Command {
+	var dry session.DryRun
+	dry.Bind(cmd)
 	cmd.Args = cobra.ExactArgs(2)
 	cmd.ValidArgsFunction = ids(s)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -56,10 +58,11 @@ func payment(s *session.Session, cmd *cobra.Command, pay func(*client.Client, co
 		if err != nil {
 			return err
 		}
-		a, err := pay(cloud, cmd.Context(), args[0], amount.String())
+		a, err := pay(dry.Of(cloud), cmd.Context(), args[0], amount.String())
 		if err != nil {
 			return err
 		}
+		dry.Note(s)
 		return printBalance(s, a)
 	}
 	return cmd
