@@ -63,7 +63,7 @@ func TestLimitRequests(t *testing.T) {
 			return err
 		},
 		`GET /v1/account`: func(ctx context.Context, c *client.Client) error { _, err := c.DryRun().Account(ctx); return err },
-		`POST /vms/v3/estimate {"instances":1}`: func(ctx context.Context, c *client.Client) error {
+		`POST /vms/v3/estimate {"constraints":{},"instances":1}`: func(ctx context.Context, c *client.Client) error {
 			_, err := c.DryRun().Estimate(ctx, client.Constraints{}, 1)
 			return err
 		},
