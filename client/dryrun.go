@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 )
@@ -28,9 +29,7 @@ func (c *Client) rehearsed(r call) url.Values {
 		return r.query
 	}
 	query := url.Values{"dryRun": {"true"}}
-	for name, values := range r.query {
-		query[name] = values
-	}
+	maps.Copy(query, r.query)
 	return query
 }
 

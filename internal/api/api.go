@@ -66,12 +66,7 @@ func (a *api) routes() {
 	handle(a, deleteSSHKey, a.deleteSSHKey)
 
 	handle(a, getAccount, a.getAccount)
-	handle(a, getLimits, a.getLimits)
-	handle(a, setLimits, a.setLimits)
-	handle(a, listAPIKeys, a.listAPIKeys)
-	handle(a, createAPIKey, a.createAPIKey)
-	handle(a, setAPIKeyLimits, a.setAPIKeyLimits)
-	handle(a, revokeAPIKey, a.revokeAPIKey)
+	a.limitRoutes()
 
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)
@@ -93,8 +88,6 @@ func (a *api) routes() {
 	handle(a, getBalance, a.getBalance)
 	handle(a, setBalance, a.setBalance)
 	handle(a, creditAccount, a.creditAccount)
-	handle(a, getAccountLimits, a.getAccountLimits)
-	handle(a, setAccountLimits, a.setAccountLimits)
 	handle(a, createJoinToken, a.createJoinToken)
 	handle(a, simulateFleet, a.simulateFleet)
 	handle(a, advanceClock, a.advanceClock)
@@ -102,4 +95,16 @@ func (a *api) routes() {
 
 	handle(a, healthz, a.healthz)
 	handle(a, readyz, a.readyz)
+}
+
+// limitRoutes is the part of the table that bounds what is spent.
+func (a *api) limitRoutes() {
+	handle(a, getLimits, a.getLimits)
+	handle(a, setLimits, a.setLimits)
+	handle(a, listAPIKeys, a.listAPIKeys)
+	handle(a, createAPIKey, a.createAPIKey)
+	handle(a, setAPIKeyLimits, a.setAPIKeyLimits)
+	handle(a, revokeAPIKey, a.revokeAPIKey)
+	handle(a, getAccountLimits, a.getAccountLimits)
+	handle(a, setAccountLimits, a.setAccountLimits)
 }

@@ -23,8 +23,8 @@ var listAPIKeys = operation{
 	response: `[` + exampleAPIKey + `]`,
 }
 
-// APIKey is an API key without its secret.
-type APIKey struct {
+// AccountKey is an API key without its secret.
+type AccountKey struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
 	Role      string    `json:"role" enum:"customer,operator"`
@@ -34,16 +34,16 @@ type APIKey struct {
 	Allowance
 }
 
-func apiKeyOf(k control.Key, c *call) APIKey {
-	return APIKey{
+func apiKeyOf(k control.Key, c *call) AccountKey {
+	return AccountKey{
 		ID: k.ID, Name: k.Name, Role: string(k.Role), CreatedAt: k.CreatedAt.UTC(), Current: k.ID == c.who.KeyID, Manages: k.Manages(),
 		Allowance: allowanceOf(k.Allowance),
 	}
 }
 
-func (a *api) listAPIKeys(c *call, _ none) ([]APIKey, error) {
+func (a *api) listAPIKeys(c *call, _ none) ([]AccountKey, error) {
 	list, err := a.control.Keys(c.Context(), c.who)
-	out := make([]APIKey, len(list))
+	out := make([]AccountKey, len(list))
 	for i, k := range list {
 		out[i] = apiKeyOf(k, c)
 	}
@@ -71,7 +71,7 @@ type apiKeyRequest struct {
 }
 
 type createdAPIKey struct {
-	APIKey
+	AccountKey
 	Secret string `json:"apiKey"`
 }
 
@@ -94,10 +94,10 @@ var setAPIKeyLimits = operation{
 	refusals: limitRefusals(map[int]string{http.StatusNotFound: noAPIKey, http.StatusConflict: lastManager}),
 }
 
-func (a *api) setAPIKeyLimits(c *call, in Limits) (APIKey, error) {
+func (a *api) setAPIKeyLimits(c *call, in Limits) (AccountKey, error) {
 	l, err := in.account()
 	if err != nil {
-		return APIKey{}, err
+		return AccountKey{}, err
 	}
 	k, err := a.control.SetKeyLimits(c.Context(), c.who, c.PathValue("id"), l)
 	return apiKeyOf(k, c), err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 
 	"github.com/cpucloud/cpucloud/internal/account"
@@ -91,9 +92,7 @@ func limitRefusals(more map[int]string) map[int]string {
 		http.StatusForbidden:           noManager,
 		http.StatusUnprocessableEntity: `perDay: amount "lots" is not a decimal number`,
 	}
-	for status, text := range more {
-		all[status] = text
-	}
+	maps.Copy(all, more)
 	return all
 }
 

@@ -92,8 +92,11 @@ func TestAPIKeys(t *testing.T) {
 	first := list[0]
 	c.unchanged("a key with limits", func() {
 		for _, r := range [][3]string{
-			{"PUT", "/v1/account/limits", "{}"}, {"POST", "/v1/api-keys", `{"name": "more"}`}, {"PUT", "/v1/api-keys/" + ci.ID + "/limits", "{}"},
-			{"DELETE", "/v1/api-keys/" + ci.ID, ""}, {"DELETE", "/v1/api-keys/" + first.ID, ""},
+			{"PUT", "/v1/account/limits", "{}"},
+			{"POST", "/v1/api-keys", `{"name": "more"}`},
+			{"PUT", "/v1/api-keys/" + ci.ID + "/limits", "{}"},
+			{"DELETE", "/v1/api-keys/" + ci.ID, ""},
+			{"DELETE", "/v1/api-keys/" + first.ID, ""},
 		} {
 			c.sendAs(ci.Secret, r[0], r[1], r[2]).refused(403, "has limits itself")
 		}

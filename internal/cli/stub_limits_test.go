@@ -41,24 +41,24 @@ func (k *purse) ask(w http.ResponseWriter, route string, body doc) {
 	if k.keys == nil {
 		k.keys = []doc{{"id": "key_1", "name": "first", "role": "customer", "createdAt": "2026-01-31T12:00:00Z", "current": true, "manages": true, "limits": doc{}}}
 	}
-	switch {
-	case route == "PUT /v1/account/limits":
+	switch route {
+	case "PUT /v1/account/limits":
 		k.own = body
 		answer(w, http.StatusOK, k.spending())
-	case route == "GET /v1/account/limits":
+	case "GET /v1/account/limits":
 		answer(w, http.StatusOK, k.spending())
-	case route == "PUT /v1/admin/accounts/acc_1/limits":
+	case "PUT /v1/admin/accounts/acc_1/limits":
 		k.operator = body
 		answer(w, http.StatusOK, allowance(k.own, k.operator))
-	case route == "GET /v1/admin/accounts/acc_1/limits":
+	case "GET /v1/admin/accounts/acc_1/limits":
 		answer(w, http.StatusOK, allowance(k.own, k.operator))
-	case route == "GET /v1/api-keys":
+	case "GET /v1/api-keys":
 		list := []doc{}
 		for _, key := range k.keys {
 			list = append(list, shown(key))
 		}
 		answer(w, http.StatusOK, list)
-	case route == "POST /v1/api-keys":
+	case "POST /v1/api-keys":
 		key := doc{
 			"id": fmt.Sprint("key_", len(k.keys)+1), "name": body["name"], "role": "customer", "createdAt": "2026-01-31T12:00:00Z", "current": false,
 			"manages": false, "limits": body["limits"],

@@ -1,14 +1,15 @@
 package account
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
+	"github.com/cpucloud/cpucloud/client"
 	"github.com/cpucloud/cpucloud/internal/cli/session"
 )
 
 func limitKey(s *session.Session) *cobra.Command {
-	var flags session.LimitFlags
-	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:   "limit NAME|ID",
 		Short: "Set the limits of an API key",
@@ -19,30 +20,17 @@ func limitKey(s *session.Session) *cobra.Command {
 		),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: keyNames(s),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := flags.Given(); err != nil {
-				return err
-			}
-			cloud, err := s.Cloud()
-			if err != nil {
-				return err
-			}
-			k, err := find(cmd.Context(), cloud, args[0])
-			if err != nil {
-				return err
-			}
-			l, err := flags.Over(k.OwnLimits())
-			if err != nil {
-				return err
-			}
-			if k, err = dry.Of(cloud).SetAPIKeyLimits(cmd.Context(), k.ID, l); err != nil {
-				return err
-			}
-			dry.Note(s)
-			return s.Print(k, keyTable(k))
-		},
 	}
-	flags.Bind(cmd)
-	dry.Bind(cmd)
-	return cmd
+	id := ""
+	return session.SetLimits(s, cmd, s.Cloud,
+		func(ctx context.Context, cloud *client.Client, args []string) (client.Limits, error) {
+			k, err := find(ctx, cloud, args[0])
+			id = k.ID
+			return k.OwnLimits(), err
+		},
+		func(ctx context.Context, cloud *client.Client, _ []string, l client.Limits) (client.APIKey, error) {
+			return cloud.SetAPIKeyLimits(ctx, id, l)
+		},
+		func(k client.APIKey, _ []string) error { return s.Print(k, keyTable(k)) },
+	)
 }

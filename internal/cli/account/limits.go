@@ -1,6 +1,8 @@
 package account
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cpucloud/cpucloud/client"
@@ -47,8 +49,6 @@ func printLimits(s *session.Session, all client.Spending) error {
 }
 
 func setLimits(s *session.Session) *cobra.Command {
-	var flags session.LimitFlags
-	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:   "set",
 		Short: "Set limits on your account",
@@ -61,31 +61,15 @@ func setLimits(s *session.Session) *cobra.Command {
 			"cpucloud account limits set --per-day 0 --dry-run",
 		),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := flags.Given(); err != nil {
-				return err
-			}
-			cloud, err := s.Cloud()
-			if err != nil {
-				return err
-			}
-			now, err := cloud.Limits(cmd.Context())
-			if err != nil {
-				return err
-			}
-			l, err := flags.Over(now.OwnLimits())
-			if err != nil {
-				return err
-			}
-			all, err := dry.Of(cloud).SetLimits(cmd.Context(), l)
-			if err != nil {
-				return err
-			}
-			dry.Note(s)
-			return printLimits(s, all)
-		},
 	}
-	flags.Bind(cmd)
-	dry.Bind(cmd)
-	return cmd
+	return session.SetLimits(s, cmd, s.Cloud,
+		func(ctx context.Context, cloud *client.Client, _ []string) (client.Limits, error) {
+			now, err := cloud.Limits(ctx)
+			return now.OwnLimits(), err
+		},
+		func(ctx context.Context, cloud *client.Client, _ []string, l client.Limits) (client.Spending, error) {
+			return cloud.SetLimits(ctx, l)
+		},
+		func(all client.Spending, _ []string) error { return printLimits(s, all) },
+	)
 }

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cpucloud/cpucloud/client"
@@ -44,8 +46,6 @@ func printLimits(s *session.Session, account string, a client.Allowance) error {
 }
 
 func setLimits(s *session.Session) *cobra.Command {
-	var flags session.LimitFlags
-	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:   "set ACCOUNT",
 		Short: "Set limits on an account that it can't raise",
@@ -57,31 +57,15 @@ func setLimits(s *session.Session) *cobra.Command {
 		),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: ids(s),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := flags.Given(); err != nil {
-				return err
-			}
-			cloud, err := s.Admin()
-			if err != nil {
-				return err
-			}
-			now, err := cloud.AccountLimits(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			l, err := flags.Over(now.OperatorLimits())
-			if err != nil {
-				return err
-			}
-			a, err := dry.Of(cloud).SetAccountLimits(cmd.Context(), args[0], l)
-			if err != nil {
-				return err
-			}
-			dry.Note(s)
-			return printLimits(s, args[0], a)
-		},
 	}
-	flags.Bind(cmd)
-	dry.Bind(cmd)
-	return cmd
+	return session.SetLimits(s, cmd, s.Admin,
+		func(ctx context.Context, cloud *client.Client, args []string) (client.Limits, error) {
+			now, err := cloud.AccountLimits(ctx, args[0])
+			return now.OperatorLimits(), err
+		},
+		func(ctx context.Context, cloud *client.Client, args []string, l client.Limits) (client.Allowance, error) {
+			return cloud.SetAccountLimits(ctx, args[0], l)
+		},
+		func(a client.Allowance, args []string) error { return printLimits(s, args[0], a) },
+	)
 }

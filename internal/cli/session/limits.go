@@ -1,7 +1,7 @@
 package session
 
 import (
-	"cmp"
+	"context"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +13,7 @@ import (
 // noLimit is how a limit is lifted.
 const noLimit = "none"
 
-// LimitFlags are the flags of commands that set limits. One that is left out is
+// LimitFlags are the flags of commands that set limits; one that is left out is
 // "".
 type LimitFlags struct {
 	perDay, perMonth, running string
@@ -55,12 +55,41 @@ func (f LimitFlags) Over(l client.Limits) (client.Limits, error) {
 	return l, nil
 }
 
-// Given returns a Malformed fault unless one of the flags was.
-func (f LimitFlags) Given() error {
-	if f == (LimitFlags{}) {
-		return fault.New(fault.Malformed, "nothing to change: give --per-day, --per-month or --running")
+// SetLimits completes cmd as one that changes limits: of those that now returns the
+// ones that flags name, and set stores and prints them. Both are given the cloud
+// to ask, which changes nothing in a dry run.
+func SetLimits[T any](s *Session, cmd *cobra.Command, login func() (*client.Client, error),
+	now func(ctx context.Context, cloud *client.Client, args []string) (client.Limits, error),
+	set func(ctx context.Context, cloud *client.Client, args []string, l client.Limits) (T, error),
+	show func(T, []string) error,
+) *cobra.Command {
+	var flags LimitFlags
+	var dry DryRun
+	flags.Bind(cmd)
+	dry.Bind(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if flags == (LimitFlags{}) {
+			return fault.New(fault.Malformed, "nothing to change: give --per-day, --per-month or --running")
+		}
+		cloud, err := login()
+		if err != nil {
+			return err
+		}
+		l, err := now(cmd.Context(), cloud, args)
+		if err != nil {
+			return err
+		}
+		if l, err = flags.Over(l); err != nil {
+			return err
+		}
+		then, err := set(cmd.Context(), dry.Of(cloud), args, l)
+		if err != nil {
+			return err
+		}
+		dry.Note(s)
+		return show(then, args)
 	}
-	return nil
+	return cmd
 }
 
 // LimitsHeader is that of a table of limits.
@@ -85,5 +114,5 @@ func limitOf(l client.Limit) string {
 	if l.Operator != nil && *l.Operator == *l.Limit && (l.Own == nil || *l.Own != *l.Limit) {
 		by = " (operator)"
 	}
-	return cmp.Or(*l.Limit, "0") + by
+	return *l.Limit + by
 }
