@@ -170,3 +170,77 @@ func TestPlanDeploy(t *testing.T) {
 		c.audit()
 	})
 }
+
+// A limit that is set or lifted on one replica counts on the other at once.
+func TestLimitsOnBothReplicas(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		c.join(room(9))
+		other := c.Service
+		c.restart()
+		anna := c.account("Anna", 100*price)
+		elsewhere := func() error {
+			_, err := other.Deploy(t.Context(), anna, wish(1))
+			return err
+		}
+		c.must("without a limit", elsewhere())
+		for range 2 {
+			c.limit(anna, account.Limits{Running: new(money.Amount(0))})
+			c.refused("with one", elsewhere(), "0 USDC per 24 h for all that runs")
+			c.limit(anna, account.Limits{Running: new(money.Amount(0)), PerDay: new(price)})
+			c.limit(anna, account.Limits{})
+			c.must("without it again", elsewhere())
+		}
+	})
+}
+
+// Where epochs are shorter than a day, what runs counts by the day all the same,
+// and a new VM needs the one epoch that it is charged at once.
+func TestLimitsOnShortEpochs(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		a, anna := c.join(room(9)), c.account("Anna", 100*price)
+		long := c.deploy(anna)
+		c.length = 7 * time.Hour
+		c.restart()
+		a.c = c
+		daily := (price*24 + 6) / 7 // rounded up
+		c.limit(anna, account.Limits{PerDay: new(4 * price), Running: new(price + daily)})
+		short := c.deploy(anna)
+		want(t, "used", c.spending(anna).Account.Used, account.Use{Day: 2 * price, Month: 2 * price, Running: price + daily})
+		c.refused("another", c.try(anna, 1), "per 24 h for all that runs: "+(price+daily).String()+" USDC are used, and this needs "+daily.String())
+		a.reports(vm.Ready, long, short)
+		c.pass(8 * time.Hour)
+		want(t, "used 8 h later", c.spending(anna).Account.Used, account.Use{Day: 3 * price, Month: 3 * price, Running: price + daily})
+	})
+}
+
+// Dry runs at the same time as deploys make nothing, and leave those as they are.
+func TestPlansBesideDeploys(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		c.join(room(30))
+		anna := c.account("Anna", 100*price)
+		errs := together(60, func(i int) (err error) {
+			switch i % 3 {
+			case 0:
+				_, err = c.PlanDeploy(t.Context(), anna, wish(1))
+			case 1:
+				var made []control.Deployed
+				made, err = c.Deploy(control.Rehearse(t.Context()), anna, wish(1))
+				want(t, "made by a dry run", len(made), 0)
+			default:
+				_, err = c.Deploy(t.Context(), anna, wish(1))
+			}
+			return err
+		})
+		want(t, "outcomes", tally(errs), map[fault.Kind]int{"": 60})
+		want(t, "used", c.used(), room(20))
+		want(t, "balance", c.free(anna), 60*price)
+		plan, err := c.PlanDeploy(t.Context(), anna, wish(10))
+		c.must("a dry run of all that is left", err)
+		want(t, "balance", plan.Left, 40*price)
+		c.must("all that is left", c.try(anna, 10))
+		c.audit()
+	})
+}
