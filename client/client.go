@@ -43,6 +43,7 @@ type Client struct {
 	key   string
 	agent string
 	http  http.Client
+	dry   bool  // nothing may change, see DryRun
 	err   error // what is wrong with base; every call returns it
 }
 
@@ -91,6 +92,7 @@ type call struct {
 	body         any    // encoded as JSON unless nil
 	answer       any    // decoded into unless nil
 	safe         bool   // doing it twice is doing it once
+	reads        bool   // it changes nothing, though its method is not GET
 	key          string // Idempotency-Key, "" for none
 }
 
@@ -115,7 +117,7 @@ func (c *Client) do(ctx context.Context, r call) error {
 	}
 	for n := 0; ; n++ {
 		err := c.once(ctx, r, body)
-		if !r.safe || !worthRepeating(err) || n == len(pauses) || !pause(ctx, pauses[n]) {
+		if !r.safe && !c.rehearses(r) || !worthRepeating(err) || n == len(pauses) || !pause(ctx, pauses[n]) {
 			return err
 		}
 	}
@@ -123,8 +125,8 @@ func (c *Client) do(ctx context.Context, r call) error {
 
 func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	address := c.base + r.path
-	if len(r.query) > 0 {
-		address += "?" + r.query.Encode()
+	if query := c.rehearsed(r); len(query) > 0 {
+		address += "?" + query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(body))
 	if err != nil {
@@ -151,6 +153,9 @@ func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	defer res.Body.Close() //nolint:errcheck // only read from
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return refusal(res)
+	}
+	if c.rehearses(r) && res.Header.Get(dryRunHeader) != "true" {
+		return errNotDry
 	}
 	return decode(res.Body, r.answer)
 }

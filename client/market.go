@@ -132,7 +132,7 @@ type Estimate struct {
 // no error.
 func (c *Client) Offers(ctx context.Context, want Constraints) ([]Offer, error) {
 	var offers []Offer
-	err := c.do(ctx, call{method: http.MethodPost, path: "/marketplace/offers", body: want, answer: &offers, safe: true})
+	err := c.do(ctx, call{method: http.MethodPost, path: "/marketplace/offers", body: want, answer: &offers, safe: true, reads: true})
 	return offers, err
 }
 
@@ -169,6 +169,6 @@ func (c *Client) Estimate(ctx context.Context, want Constraints, instances int) 
 		Instances   int         `json:"instances"`
 	}{want, instances}
 	var e Estimate
-	err := c.do(ctx, call{method: http.MethodPost, path: "/vms/v3/estimate", body: body, answer: &e, safe: true})
+	err := c.do(ctx, call{method: http.MethodPost, path: "/vms/v3/estimate", body: body, answer: &e, safe: true, reads: true})
 	return e, err
 }

@@ -55,7 +55,5 @@ func (c *Client) Quote(ctx context.Context, p Placing, hold time.Duration) (Quot
 // DeployWith is [Client.Deploy] with all that a PlacedDeployment can say. A
 // quote that has expired or was used is an [Error] of status 409.
 func (c *Client) DeployWith(ctx context.Context, d PlacedDeployment) ([]Deployed, error) {
-	var made []Deployed
-	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/vms", body: d, answer: &made, safe: d.RequestID != ""})
-	return made, err
+	return c.deploy(ctx, "/v1/vms", d.RequestID, d)
 }

@@ -91,7 +91,7 @@ func (c *Client) OffersPage(ctx context.Context, q OfferQuery) (offers []OfferSu
 		Offers []OfferSummary `json:"offers"`
 		Next   *string        `json:"next"`
 	}
-	err = c.do(ctx, call{method: http.MethodPost, path: "/v1/offers", body: q, answer: &answer, safe: true})
+	err = c.do(ctx, call{method: http.MethodPost, path: "/v1/offers", body: q, answer: &answer, safe: true, reads: true})
 	if answer.Next != nil {
 		next = *answer.Next
 	}
@@ -151,6 +151,6 @@ type Relaxation struct {
 // make a deployment of w possible. What it is deployed as does not matter.
 func (c *Client) Explain(ctx context.Context, w Placing) (Explanation, error) {
 	var e Explanation
-	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/offers/explain", body: w, answer: &e, safe: true})
+	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/offers/explain", body: w, answer: &e, safe: true, reads: true})
 	return e, err
 }

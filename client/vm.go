@@ -151,9 +151,7 @@ type Update struct {
 // Deploy asks for VMs and returns once they are accepted, before they run.
 // With a RequestID it is repeated when no answer comes.
 func (c *Client) Deploy(ctx context.Context, d Deployment) ([]Deployed, error) {
-	var made []Deployed
-	err := c.do(ctx, call{method: http.MethodPost, path: "/vms/v3", body: d, answer: &made, safe: d.RequestID != ""})
-	return made, err
+	return c.deploy(ctx, "/vms/v3", d.RequestID, d)
 }
 
 // VMs returns the account's VMs, oldest first.

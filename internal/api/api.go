@@ -67,6 +67,7 @@ func (a *api) routes() {
 	handle(a, deleteSSHKey, a.deleteSSHKey)
 
 	handle(a, getAccount, a.getAccount)
+	a.limitRoutes()
 
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)
@@ -107,4 +108,16 @@ func (a *api) payments() {
 	handle(a, listAllWithdrawals, a.listAllWithdrawals)
 	handle(a, confirmWithdrawal, a.confirmWithdrawal)
 	handle(a, rejectWithdrawal, a.rejectWithdrawal)
+}
+
+// limitRoutes is the part of the table that bounds what is spent.
+func (a *api) limitRoutes() {
+	handle(a, getLimits, a.getLimits)
+	handle(a, setLimits, a.setLimits)
+	handle(a, listAPIKeys, a.listAPIKeys)
+	handle(a, createAPIKey, a.createAPIKey)
+	handle(a, setAPIKeyLimits, a.setAPIKeyLimits)
+	handle(a, revokeAPIKey, a.revokeAPIKey)
+	handle(a, getAccountLimits, a.getAccountLimits)
+	handle(a, setAccountLimits, a.setAccountLimits)
 }

@@ -152,3 +152,35 @@ type accountAnswer struct {
 		Repeated   bool      `json:"repeated"`
 	} `json:"payment"` // of a credit alone
 }
+
+type limitAnswer struct {
+	Limit    *string `json:"limit"`
+	Used     string  `json:"used"`
+	Own      *string `json:"own"`
+	Operator *string `json:"operator"`
+}
+
+type allowanceAnswer struct {
+	PerDay   limitAnswer `json:"perDay"`
+	PerMonth limitAnswer `json:"perMonth"`
+	Running  limitAnswer `json:"running"`
+}
+
+type spendingAnswer struct {
+	allowanceAnswer
+	Key struct {
+		ID string `json:"id"`
+		allowanceAnswer
+	} `json:"key"`
+}
+
+type apiKeyAnswer struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Role      string    `json:"role"`
+	CreatedAt time.Time `json:"createdAt"`
+	Current   bool      `json:"current"`
+	Manages   bool      `json:"manages"`
+	Secret    string    `json:"apiKey"`
+	allowanceAnswer
+}

@@ -48,7 +48,13 @@ type cloud struct {
 
 func newCloud(tb testing.TB) *cloud {
 	tb.Helper()
-	db, err := store.Open(tb.Context(), filepath.Join(tb.TempDir(), "cloud.db"))
+	return newCloudAt(tb, filepath.Join(tb.TempDir(), "cloud.db"))
+}
+
+// newCloudAt is newCloud over the database at a URL.
+func newCloudAt(tb testing.TB, url string) *cloud {
+	tb.Helper()
+	db, err := store.Open(tb.Context(), url)
 	if err != nil {
 		tb.Fatal(err)
 	}

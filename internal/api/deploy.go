@@ -2,7 +2,9 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/http"
+	"reflect"
 
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -22,7 +24,7 @@ var deployVMs = operation{
 	request: `{"constraints": {"datacenter": {"countries": ["US"]}}, "instances": 1, "requestId": "order-1042",
 		"vmConfiguration": {"name": "web-1", "hostname": "web-1", "openPorts": [{"port": 80, "protocol": "tcp"}],
 			"osImage": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "sshKeys": ["laptop"]}}`,
-	response: `[{"vmId": "` + exampleID + `", "vmName": "web-1"}]`,
+	response: `[{"vmId": "` + exampleID + `", "vmName": "web-1"}]`, body: reflect.TypeFor[[]deployed](), planned: true,
 	refusals: map[int]string{
 		http.StatusBadRequest:          "instances has to be a whole number, not string",
 		http.StatusConflict:            `request id "order-1042" was used for another request`,
@@ -78,39 +80,78 @@ type deployed struct {
 	Name string `json:"vmName"`
 }
 
-func (a *api) deployVMs(c *call, in deployRequest) ([]deployed, error) {
+func (a *api) deployVMs(c *call, in deployRequest) (deployment, error) {
 	want, err := in.Constraints.market()
 	if err != nil {
-		return nil, err
+		return deployment{}, err
 	}
 	return a.deploy(c, in.Order, control.Deployment{Constraints: want})
 }
 
 // deploy deploys what is ordered as d says.
-func (a *api) deploy(c *call, in Order, d control.Deployment) ([]deployed, error) {
+func (a *api) deploy(c *call, in Order, d control.Deployment) (deployment, error) {
 	instances, err := required("instances", in.Instances)
 	if err != nil {
-		return nil, err
+		return deployment{}, err
 	}
 	d.Instances, d.RequestID = int64(instances), cmp.Or(in.RequestID, c.Header.Get("Idempotency-Key"))
 	wanted := in.Configuration
 	if d.Ports, err = portsOf(wanted.Ports); err != nil {
-		return nil, err
+		return deployment{}, err
 	}
 	d.Name, d.Hostname, d.Image, d.SSHKeys = wanted.Name, wanted.Hostname, wanted.Image, wanted.SSHKeys
-	made, err := a.control.Deploy(c.Context(), c.who, d)
-	if err != nil {
-		return nil, err
+	if c.dry {
+		c.status = http.StatusOK
+		p, err := a.control.PlanDeploy(c.Context(), c.who, d)
+		return deployment{plan: planOf(p)}, err
 	}
+	made, err := a.control.Deploy(c.Context(), c.who, d)
+	return deployment{made: deployedOf(made)}, err
+}
+
+// deployment is what a deployment is answered with.
+type deployment struct {
+	made []deployed
+	plan *deployPlan // instead, of a dry run
+}
+
+// MarshalJSON writes the one that there is.
+func (d deployment) MarshalJSON() ([]byte, error) {
+	if d.plan != nil {
+		return json.Marshal(d.plan)
+	}
+	return json.Marshal(d.made)
+}
+
+func deployedOf(made []control.Deployed) []deployed {
 	out := make([]deployed, len(made))
 	for i, m := range made {
 		out[i] = deployed(m)
 	}
-	return out, nil
+	return out
+}
+
+const examplePlan = `{"dryRun": true,` + exampleEstimateMembers + `, "balanceAfter": "95.9", "limits": ` + exampleSpending + `}`
+
+// deployPlan is what a deployment would have come to.
+type deployPlan struct {
+	DryRun bool `json:"dryRun"`
+	Estimate
+	Left     money.Amount `json:"balanceAfter" doc:"USDC that would be left." example:"95.9"`
+	Limits   spending     `json:"limits" doc:"With what the VMs add to what is used."`
+	Repeated []deployed   `json:"repeated,omitempty" doc:"The request was made before under its id: it would be answered with these VMs, and nothing new would be made or paid."`
+}
+
+func planOf(p control.Plan) *deployPlan {
+	plan := &deployPlan{DryRun: true, Estimate: estimateOf(p.Estimate), Left: p.Left, Limits: spendingOf(p.Limits)}
+	if len(p.Repeated) > 0 {
+		plan.Repeated = deployedOf(p.Repeated)
+	}
+	return plan
 }
 
 var estimateVMs = operation{
-	method: http.MethodPost, path: "/vms/v3/estimate", id: "estimateVMs", tag: "Virtual machines",
+	method: http.MethodPost, path: "/vms/v3/estimate", id: "estimateVMs", tag: "Virtual machines", reads: true,
 	summary: "Estimate what a deployment costs",
 	text:    "What a deployment with the same constraints would cost now. Nothing is deployed or reserved.",
 	request: `{"constraints": {"basicConfiguration": "cpu-2-ram-4gb-storage-25gb"}, "instances": 2}`,

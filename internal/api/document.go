@@ -20,6 +20,9 @@ const introduction = `Search a marketplace of independent providers, deploy virt
 
 **Requests.** JSON. An optional member may be absent, null or empty: all mean the same. Unknown members are ignored. A body is at most 1 MiB.
 
+**Dry runs.** Every operation that changes something takes ` + "`dryRun=true`" + `: everything is checked and worked out as ever, nothing changes, and the
+answer, with the header ` + "`Cpucloud-Dry-Run: true`" + `, says what would have been.
+
 **Answers.** JSON. Amounts are decimal strings in USDC with at most six decimals; times are RFC 3339 in UTC; an epoch is the billing
 period of one VM, 24 hours from its activation unless the operator set another length. Every answer carries an ` + "`X-Request-Id`" + `.
 
@@ -45,7 +48,8 @@ func newDocument() *huma.OpenAPI {
 			{Name: "Health", Description: "For load balancers and monitoring."},
 		},
 		Components: &huma.Components{
-			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			Schemas:    huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			Parameters: map[string]*huma.Param{dryRun: dryRunParameter},
 			SecuritySchemes: map[string]*huma.SecurityScheme{
 				"apiKey": {Type: "apiKey", In: "header", Name: "X-API-KEY", Description: "The API key."},
 				"bearer": {Type: "http", Scheme: "bearer", Description: "The API key as a bearer token."},
@@ -72,6 +76,14 @@ func (a *api) describe(op operation, in, out reflect.Type) {
 	o.Responses[strconv.Itoa(op.success())] = success
 	if op.id == addSSHKey.id {
 		o.Responses["200"] = &huma.Response{Description: "It was registered before.", Content: success.Content}
+	}
+	if op.planned {
+		plan := content(schemas.Schema(reflect.TypeFor[deployPlan](), true, ""), examplePlan)
+		if op.success() == http.StatusOK {
+			success.Description += "; with dryRun a DeployPlan instead, as POST /v1/vms answers"
+		} else {
+			o.Responses["200"] = &huma.Response{Description: "With dryRun: what would have been.", Content: plan}
+		}
 	}
 	for status, text := range op.allRefusals() {
 		example, _ := json.Marshal(refusal{Error: text}) // a string always encodes
@@ -127,6 +139,9 @@ func (op operation) parameters() []*huma.Param {
 	}
 	for _, p := range op.query {
 		add("query", p)
+	}
+	if op.changes() {
+		list = append(list, &huma.Param{Ref: dryRunReference})
 	}
 	for _, p := range op.headers {
 		add("header", p)

@@ -8,7 +8,7 @@ import (
 )
 
 var explainOffers = operation{
-	method: http.MethodPost, path: "/v1/offers/explain", id: "explainOffers", tag: "Marketplace",
+	method: http.MethodPost, path: "/v1/offers/explain", id: "explainOffers", tag: "Marketplace", reads: true,
 	summary: "Say why no offer fits",
 	text: "For each constraint, how many servers it rules out alone, and how many of those that the constraints before it left. " +
 		"Where the request can't be met, `relaxations` are the smallest changes of one constraint with which it can, cheapest first.",

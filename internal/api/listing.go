@@ -5,7 +5,6 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/control"
-	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/market"
 )
 
@@ -90,7 +89,6 @@ var applyListing = operation{
 	text: "The listing is complete: an offer that is left out is withdrawn. All of it is applied, or nothing; what is wrong with it is told all at " +
 		"once, in `faults`. Prices count at once for new VMs and never for those that run. Servers go into the offers that list their hardware: " +
 		"of those in their datacenter the one that names most of it. Applying the same listing again changes nothing.",
-	query:   []parameter{{"dryRun", "With true, nothing is changed: the answer says what would be.", "true"}},
 	request: exampleListing,
 	response: `{"dryRun": false, "changes": [{"path": "offers[0].prices.vcpu", "action": "change", "before": "0.25", "after": "0.2",
 		"text": "offer standard: prices.vcpu is 0.2 instead of 0.25"}]}`,
@@ -121,16 +119,8 @@ type listingFault struct {
 }
 
 func (a *api) applyListing(c *call, in listing) (applied, error) {
-	dry := false
-	switch text := c.query.Get("dryRun"); text {
-	case "true":
-		dry = true
-	case "", "false":
-	default:
-		return applied{}, fault.Newf(fault.Invalid, "dryRun %q is neither true nor false", clip(text))
-	}
-	changes, err := a.control.ApplyListing(c.Context(), c.who, c.PathValue("provider"), in.declared(), dry)
-	out := applied{DryRun: dry, Changes: make([]change, len(changes))}
+	changes, err := a.control.ApplyListing(c.Context(), c.who, c.PathValue("provider"), in.declared())
+	out := applied{DryRun: c.dry, Changes: make([]change, len(changes))}
 	for i, x := range changes {
 		out.Changes[i] = change{x.Path, string(x.Action), x.Before, x.After, x.Text}
 	}

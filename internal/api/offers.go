@@ -9,7 +9,7 @@ import (
 )
 
 var searchOffers = operation{
-	method: http.MethodPost, path: "/marketplace/offers", id: "searchOffers", tag: "Marketplace", body: reflect.TypeFor[[]offer](),
+	method: http.MethodPost, path: "/marketplace/offers", id: "searchOffers", tag: "Marketplace", reads: true, body: reflect.TypeFor[[]offer](),
 	summary: "Search for available offers",
 	text: "Returns what is free and fits, cheapest first. All filters are optional; an empty object, or no body, returns every offer. " +
 		"No match is an empty array. Lists are alternatives, different filters must all hold.",

@@ -365,7 +365,7 @@ func TestBadProviderRequests(t *testing.T) {
 			{"POST", "/v1/providers", `{"name": "prv_1"}`, 422, "does not begin with prv_"},
 			{"PUT", "/v1/providers/Nord/listing", ``, 422, "offers is missing; write [] to withdraw all"},
 			{"PUT", "/v1/providers/Nord/listing", `{"offers": {}}`, 400, "offers has to be an array"},
-			{"PUT", "/v1/providers/Nord/listing?dryRun=yes", fraListing, 422, `dryRun "yes" is neither true nor false`},
+			{"PUT", "/v1/providers/Nord/listing?dryRun=yes", fraListing, 400, `dryRun "yes" is neither true nor false`},
 			{"POST", "/v1/providers/Nord/tokens", `{}`, 422, "datacenter is missing"},
 			{"POST", "/v1/providers/Nord/tokens", `{"datacenter": "us-nyc-1"}`, 404, `provider Nord has no datacenter "us-nyc-1"; add it to the listing and apply that`},
 			{"POST", "/v1/providers/Nord/tokens", `{"datacenter": "de-fra-1", "offer": "tin"}`, 404, `provider Nord has no offer "tin" in de-fra-1`},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/control"
@@ -71,7 +72,7 @@ var deployWith = operation{
 	headers: []parameter{{"Idempotency-Key", "Stands for `requestId` where the body has none.", "order-1042"}},
 	request: `{"constraints": {"datacenter": {"countries": ["US"]}, "minTier": 3}, "instances": 3, "strategy": "spread", "antiAffinityGroup": "db",
 		"vmConfiguration": {"name": "db", "osImage": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "sshKeys": ["laptop"]}}`,
-	response: `[{"vmId": "` + exampleID + `", "vmName": "db"}]`,
+	response: `[{"vmId": "` + exampleID + `", "vmName": "db"}]`, body: reflect.TypeFor[[]deployed](), planned: true,
 	refusals: map[int]string{
 		http.StatusBadRequest:          "instances has to be a whole number, not string",
 		http.StatusNotFound:            `no quote with id "quo_06abk5"`,
@@ -87,10 +88,10 @@ type deployWithRequest struct {
 	Preferences
 }
 
-func (a *api) deployWith(c *call, in deployWithRequest) ([]deployed, error) {
+func (a *api) deployWith(c *call, in deployWithRequest) (deployment, error) {
 	want, err := in.Constraints.market()
 	if err != nil {
-		return nil, err
+		return deployment{}, err
 	}
 	return a.deploy(c, in.Order, control.Deployment{
 		Constraints: want, Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID,

@@ -15,7 +15,8 @@ import (
 type operation struct {
 	method, path string
 	access       access
-	status       int // of success, 0 for 200
+	status       int  // of success, 0 for 200
+	reads        bool // it only reads, though its method is not GET
 
 	id, tag  string
 	summary  string
@@ -24,6 +25,7 @@ type operation struct {
 	headers  []parameter
 	request  string         // example, JSON
 	optional bool           // the body may be left out
+	planned  bool           // a dry run answers with a plan
 	response string         // example, JSON
 	body     reflect.Type   // of the answer where it writes itself; nil is what the handler returns
 	refusals map[int]string // by status: what is said, as an example
@@ -47,7 +49,8 @@ type call struct {
 	*http.Request
 	who    account.Actor
 	query  url.Values
-	status int // of success
+	status int  // of success
+	dry    bool // nothing may change
 }
 
 // none is the type of a body that isn't there.
@@ -65,6 +68,9 @@ func handle[In, Out any](a *api, op operation, do func(*call, In) (Out, error)) 
 		if err != nil {
 			a.turnAway(w, r, err)
 			return
+		}
+		if c.dry {
+			w.Header().Set(dryRunHeader, "true")
 		}
 		var in In
 		if err := decode(w, r, &in); err != nil {
@@ -97,7 +103,10 @@ func (a *api) admit(op operation, r *http.Request) (*call, error) {
 	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, fault.New(fault.Malformed, "the query of the address can't be read")
 	}
-	return c, nil
+	if op.changes() {
+		err = c.rehearse()
+	}
+	return c, err
 }
 
 func (op operation) success() int {

@@ -14,7 +14,7 @@ import (
 )
 
 var listOffers = operation{
-	method: http.MethodPost, path: "/v1/offers", id: "listOffers", tag: "Marketplace", body: reflect.TypeFor[offerPage](),
+	method: http.MethodPost, path: "/v1/offers", id: "listOffers", tag: "Marketplace", reads: true, body: reflect.TypeFor[offerPage](),
 	summary: "Search offers page by page",
 	text: "Like /marketplace/offers, in fewer bytes: alike servers of an offer are one entry, with what was measured on them beside what is declared. " +
 		"Sorted by `price` (cheapest first), `free` (most instances first), or a measured figure (best first). `next` is the cursor of the page behind, null on the last.",

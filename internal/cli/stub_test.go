@@ -2,7 +2,9 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -37,6 +39,7 @@ type stub struct {
 	sellers  []*seller // providers
 	payments []string  // ids of credits
 	payouts  []doc     // withdrawals
+	purse    purse
 }
 
 // newStub starts a stub that ends with the test.
@@ -109,11 +112,15 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var body doc
-	if r.Method != http.MethodGet && r.ContentLength != 0 {
-		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+	if r.Method != http.MethodGet {
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil && !errors.Is(err, io.EOF) {
 			refuse(w, http.StatusBadRequest, err.Error())
 			return
 		}
+	}
+	if r.URL.Query().Get("dryRun") == "true" && !strings.HasSuffix(r.URL.Path, "/listing") {
+		s.rehearse(w, r, body)
+		return
 	}
 	s.route(w, r, body)
 }
@@ -162,6 +169,8 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 		s.one(w, r, id)
 	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":
 		s.trade(w, route, body)
+	case strings.HasPrefix(r.URL.Path, "/v1/api-keys"), strings.HasSuffix(r.URL.Path, "acc_1/limits"), strings.HasSuffix(r.URL.Path, "account/limits"):
+		s.purse.ask(w, route, body)
 	case strings.HasPrefix(r.URL.Path, "/v1/providers"):
 		s.sell(w, r, body)
 	case strings.HasSuffix(route, " /ssh_keys"):

@@ -61,6 +61,7 @@ func (b *batch) accept(a acceptance) error {
 			b.orders.Entries = append(b.orders.Entries, hold)
 		}
 		b.orders.VMs = append(b.orders.VMs, v)
+		b.orders.Limited = append(b.orders.Limited, b.budget.limits(a.who))
 		b.orders.Events = append(b.orders.Events, store.EventOf{VM: v.ID, Event: vm.Event{At: v.CreatedAt, Key: "accepted", Text: fmt.Sprintf(
 			"accepted at %s USDC per epoch and placed in %s; a deposit of %s USDC is reserved", v.Price, p.Offer.Datacenter.Slug(), hold.Amount)}})
 		b.note(p, v, a.wish.QuoteID == "")
@@ -95,7 +96,7 @@ func (b *batch) draft(a acceptance) (vm.VM, error) {
 	asked.Configuration = a.placed[0].Configuration.Slug() // all are in the same one
 	wish, err := asked.text()
 	return vm.VM{
-		AccountID: a.who.AccountID, Name: d.Name, AffinityGroup: d.AffinityGroup,
+		AccountID: a.who.AccountID, KeyID: a.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
 		Spec: vm.Spec{Hostname: d.Hostname, Image: d.Image, SSHKeys: a.keys, Ports: d.Ports},
 		Goal: vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
 		Epoch: b.Epoch, CreatedAt: b.now, Wish: wish,

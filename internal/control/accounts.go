@@ -22,7 +22,8 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (account.Acto
 		return account.Actor{}, denied
 	}
 	hash := account.HashKey(secret)
-	if who, ok := s.keys.get(hash, s.Now()); ok {
+	who, ok, drops := s.keys.get(hash, s.Now())
+	if ok {
 		return who, nil
 	}
 	var key account.Key
@@ -36,8 +37,8 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (account.Acto
 	if err != nil {
 		return account.Actor{}, err
 	}
-	who := account.Actor{AccountID: key.AccountID, KeyID: key.ID, Role: key.Role}
-	s.keys.put(hash, who, s.Now())
+	who = account.Actor{AccountID: key.AccountID, KeyID: key.ID, Role: key.Role}
+	s.keys.put(hash, who, s.Now(), drops)
 	return who, nil
 }
 
@@ -55,7 +56,7 @@ func (s *Service) CreateAccount(ctx context.Context, who account.Actor, name str
 		return account.Account{}, "", err
 	}
 	a := account.Account{ID: accountID, Name: name, CreatedAt: s.Now()}
-	secret, key, err := s.newKey(a.ID, role)
+	secret, key, err := s.newKey(a.ID, "first", role)
 	if err != nil {
 		return account.Account{}, "", err
 	}
@@ -65,17 +66,18 @@ func (s *Service) CreateAccount(ctx context.Context, who account.Actor, name str
 		}
 		return tx.InsertKey(ctx, key)
 	})
-	return a, secret, err
+	a.ID = lasting(ctx, a.ID)
+	return a, lasting(ctx, secret), err
 }
 
-func (s *Service) newKey(accountID string, role account.Role) (string, account.Key, error) {
+func (s *Service) newKey(accountID, name string, role account.Role) (string, account.Key, error) {
 	keyID, err := s.newID("key")
 	if err != nil {
 		return "", account.Key{}, err
 	}
 	secret, err := id.NewSecret("cpu", 20, s.Rand)
 	return secret, account.Key{
-		ID: keyID, AccountID: accountID, Name: "first", Hash: account.HashKey(secret), Role: role, CreatedAt: s.Now(),
+		ID: keyID, AccountID: accountID, Name: name, Hash: account.HashKey(secret), Role: role, CreatedAt: s.Now(),
 	}, err
 }
 
@@ -150,14 +152,18 @@ func (s *Service) SetBalance(ctx context.Context, who account.Actor, accountID s
 	if err != nil {
 		return Balance{}, err
 	}
+	var out Balance
 	err = s.Store.Write(ctx, func(tx *store.Tx) error {
 		a, err := tx.Account(ctx, accountID)
 		if err != nil {
 			return err
 		}
-		free, err := tx.Balance(ctx, ledger.Customer(a.ID))
-		if err != nil || free == amount {
+		if out, err = balanceOf(ctx, tx, a); err != nil {
 			return err
+		}
+		free := out.Free
+		if out.Free = amount; free == amount {
+			return nil
 		}
 		reason := "balance set by the operator: " + note
 		correction := ledger.Credit(s.Now(), a.ID, amount-free, reason, key)
@@ -170,6 +176,9 @@ func (s *Service) SetBalance(ctx context.Context, who account.Actor, accountID s
 	if err != nil {
 		return Balance{}, err
 	}
+	if store.Rehearsing(ctx) {
+		return out, nil
+	}
 	s.moneyCame(ctx)
 	return s.Balance(ctx, who, accountID)
 }
@@ -177,6 +186,9 @@ func (s *Service) SetBalance(ctx context.Context, who account.Actor, accountID s
 // moneyCame goes on at once with VMs that waited for money. Where that fails, the
 // next look of the loop does it.
 func (s *Service) moneyCame(ctx context.Context) {
+	if store.Rehearsing(ctx) {
+		return
+	}
 	if _, err := s.Replenish(ctx); err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "VMs that wait for money not looked at", "error", err)
 	}

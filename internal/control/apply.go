@@ -28,14 +28,9 @@ func (s *Service) Listing(ctx context.Context, who account.Actor, provider strin
 
 // ApplyListing makes a listing what a provider sells, all of it or nothing, and
 // puts its servers into the offers that list their hardware. VMs keep the price
-// they were deployed at. It returns what changed, or would with dryRun. Returns a
-// ListingError with all that is wrong.
-func (s *Service) ApplyListing(ctx context.Context, who account.Actor, provider string, d Declared, dryRun bool) (changes []Change, err error) {
-	run := s.Store.Write
-	if dryRun {
-		run = s.Store.Read
-	}
-	err = run(ctx, func(tx *store.Tx) error {
+// they were deployed at. It returns what changed. Returns a ListingError with all that is wrong.
+func (s *Service) ApplyListing(ctx context.Context, who account.Actor, provider string, d Declared) (changes []Change, err error) {
+	err = s.Store.Write(ctx, func(tx *store.Tx) error {
 		p, err := s.provider(ctx, tx, who, provider)
 		if err != nil {
 			return err
@@ -53,17 +48,12 @@ func (s *Service) ApplyListing(ctx context.Context, who account.Actor, provider 
 			return &ListingError{faults}
 		}
 		changes = stock.changes(wanted)
-		if dryRun {
-			return nil
-		}
 		return s.restock(ctx, tx, stock, wanted)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if !dryRun {
-		s.changed(ctx)
-	}
+	s.changed(ctx)
 	return changes, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
@@ -22,12 +23,14 @@ type batch struct {
 	tx  *store.Tx
 	now time.Time
 
-	free     map[string]money.Amount    // balances by account
+	free     map[string]money.Amount // balances by account
+	budget   budget
 	answers  map[answerKey]store.Answer // to requests that were seen before
 	taken    []market.Placement         // out of the index, to be given back should the transaction fail
 	revision int64
 
 	careful  bool // look at what addresses are taken before choosing
+	rehearse bool // nothing is taken out of the index
 	accepted []acceptance
 	orders   store.Orders
 	takings  map[uint32]*store.Taking
@@ -61,6 +64,14 @@ func (b *batch) read(ctx context.Context, group []*order) error {
 	for _, a := range kept {
 		b.answers[answerKey{a.AccountID, a.Key}] = a
 	}
+	if err != nil {
+		return err
+	}
+	actors := make([]account.Actor, len(group))
+	for i, o := range group {
+		actors[i] = o.who
+	}
+	b.budget, err = b.budgetOf(ctx, b.tx, b.now, actors...)
 	return err
 }
 
@@ -96,13 +107,28 @@ func (b *batch) admit(ctx context.Context, o *order) error {
 		return nil
 	}
 	if o.wish.QuoteID == "" {
-		b.shelf.Take(placed)
-		b.taken = append(b.taken, placed...)
+		b.take(placed)
 	} else if _, err := b.tx.EndQuote(ctx, o.wish.QuoteID, b.now); err != nil {
 		return err
 	}
 	b.accepted = append(b.accepted, acceptance{o, placed})
 	return b.name(o)
+}
+
+// take takes places out of the index.
+func (b *batch) take(placed []market.Placement) {
+	if b.rehearse {
+		return
+	}
+	b.shelf.Take(placed)
+	b.taken = append(b.taken, placed...)
+}
+
+// undo forgets what a transaction that did not last has left in memory.
+func (b *batch) undo() {
+	b.shelf.GiveBack(b.taken)
+	clear(b.shelf.sites)
+	b.loads = loads{}
 }
 
 // repeat answers a request that was answered before.
@@ -159,10 +185,15 @@ func (b *batch) choose(ctx context.Context, accountID, group string, r market.Re
 	return placed, err
 }
 
-// afford takes the deposit out of the balance, or says in full what is missing.
+// afford takes the deposit out of the balance and the rent out of what limits
+// leave, or says in full what is missing.
 func (b *batch) afford(o *order, placed []market.Placement) error {
 	cost, err := estimate(placed)
 	if err != nil {
+		return err
+	}
+	spends := useOf(cost.Total, b.Epoch)
+	if err := b.budget.allows(o.who, spends); err != nil {
 		return err
 	}
 	free := b.free[o.who.AccountID]
@@ -171,6 +202,8 @@ func (b *batch) afford(o *order, placed []market.Placement) error {
 			cost.Deposit, cost.Total, free, cost.Deposit-free)
 	}
 	b.free[o.who.AccountID] = free - cost.Deposit
+	b.budget.spend(o.who, spends)
+	o.plan = Plan{Estimate: cost, Left: free - cost.Deposit}
 	return nil
 }
 

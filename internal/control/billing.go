@@ -66,7 +66,7 @@ func (s *Service) billSome(ctx context.Context, pick func(ctx context.Context, t
 	if err != nil {
 		return 0, err
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return n, nil
 }
 

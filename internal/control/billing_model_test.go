@@ -22,7 +22,8 @@ import (
 
 // Whatever customers, their provider, agents and the clock do, on whichever of
 // two replicas, with requests cut off and replicas restarted at any moment: the
-// six rules of money hold after every step.
+// six rules of money hold after every step, and limits refuse what passes them
+// and nothing else.
 func TestBillingModel(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
@@ -39,6 +40,7 @@ func TestBillingModel(t *testing.T) {
 			m.other = m.Service
 			m.restart()
 			m.who = []account.Actor{c.account("Anna", 5*price), c.account("Bert", 4*price)}
+			m.deployers = append(slices.Clone(m.who), c.key(m.who[0], account.Limits{}))
 			m.run(rt)
 		})
 	})
@@ -47,21 +49,24 @@ func TestBillingModel(t *testing.T) {
 // bills is a marketplace whose VMs are billed.
 type bills struct {
 	*cloud
-	rt     *rapid.T
-	other  *control.Service // a replica on the same store
-	shop   shop
-	agents []*agent
-	who    []account.Actor
-	ids    []string
-	paid   money.Amount // deposits less withdrawals of all
-	latest time.Time    // that the clock ever was at
-	back   bool         // the clock was set back
+	rt        *rapid.T
+	other     *control.Service // a replica on the same store
+	shop      shop
+	agents    []*agent
+	who       []account.Actor
+	deployers []account.Actor // the same, and another key of the first
+	ids       []string
+	paid      money.Amount // deposits less withdrawals of all
+	latest    time.Time    // that the clock ever was at
+	back      bool         // the clock was set back
 }
 
 func (m *bills) run(rt *rapid.T) {
 	m.rt = rt
 	rt.Repeat(map[string]func(*rapid.T){
 		"deploy":    func(*rapid.T) { m.deploys() },
+		"limit":     func(*rapid.T) { m.bounds() },
+		"preparing": func(*rapid.T) { m.seen(vm.Preparing) },
 		"ready":     func(*rapid.T) { m.seen(vm.Ready) },
 		"halted":    func(*rapid.T) { m.seen(vm.Halted) },
 		"broken":    func(*rapid.T) { m.seen(vm.Broken) },
@@ -103,21 +108,22 @@ func (m *bills) one() (string, bool) {
 }
 
 func (m *bills) deploys() {
-	i := rapid.IntRange(0, 1).Draw(m.rt, "account")
-	before := m.free(m.who[i])
+	who := rapid.SampledFrom(m.deployers).Draw(m.rt, "key")
+	before := m.free(who)
 	cost, err := m.Estimate(wish(1).Constraints, 1)
 	if fault.Is(err, fault.Unsatisfiable) {
 		return
 	}
 	m.must("Estimate", err)
-	made, err := m.Deploy(m.t.Context(), m.who[i], wish(1))
-	if before < cost.Deposit {
-		wantFault(m.rt, "Deploy", err, fault.Unaffordable)
-		want(m.rt, "balance", m.free(m.who[i]), before)
+	refused := m.refusedFor(who, cost.Deposit)
+	made, err := m.Deploy(m.t.Context(), who, wish(1))
+	if refused != "" {
+		wantFault(m.rt, "Deploy", err, refused)
+		want(m.rt, "balance", m.free(who), before)
 		return
 	}
 	m.must("Deploy", err)
-	want(m.rt, "the deposit is what was estimated", before-m.free(m.who[i]), cost.Deposit)
+	want(m.rt, "the deposit is what was estimated", before-m.free(who), cost.Deposit)
 	m.ids = append(m.ids, made[0].ID)
 }
 
@@ -225,6 +231,7 @@ func (m *bills) check() {
 		m.latest = now
 	}
 	m.sound()
+	m.checkUse()
 	reserved, spent, owed := money.Amount(0), money.Amount(0), money.Amount(0)
 	for _, id := range m.ids {
 		v := m.stored(id)

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -72,6 +73,7 @@ type cloud struct {
 	simulation bool
 	log        io.Writer // nil for nobody
 	grace      time.Duration
+	length     time.Duration // of an epoch; 0 for a day
 	fee        ledger.Fee
 	limits     payment.Limits
 	sources    []control.PaymentSource
@@ -116,7 +118,7 @@ func (c *cloud) restart() {
 	}
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
-		Epoch: epoch, Grace: c.grace, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
+		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
 		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})
 	if err != nil {

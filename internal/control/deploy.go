@@ -45,10 +45,30 @@ type Deployed struct {
 // Deploy accepts a request: all instances are placed, their capacity is taken
 // and two epochs of rent are held, or nothing happens. Returns Invalid for a
 // value that is not acceptable, Unsatisfiable when no offer fits, Unaffordable
-// when the balance is smaller than the deposit, NotFound for an unknown quote,
+// when the balance is smaller than the deposit, Exhausted when a limit of the
+// account or the key would be passed, NotFound for an unknown quote,
 // and Conflict for one that has ended and when RequestID was used for another
 // request.
 func (s *Service) Deploy(ctx context.Context, who account.Actor, d Deployment) ([]Deployed, error) {
+	if store.Rehearsing(ctx) {
+		_, err := s.PlanDeploy(ctx, who, d)
+		return nil, err
+	}
+	o, err := s.order(ctx, who, d)
+	if err != nil {
+		return nil, err
+	}
+	s.placer.submit(ctx, s, o)
+	select {
+	case <-o.done:
+		return o.made, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err() // what becomes of it is not known here; a request id tells
+	}
+}
+
+// order returns what is asked for as an order, once it is acceptable.
+func (s *Service) order(ctx context.Context, who account.Actor, d Deployment) (*order, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
@@ -60,13 +80,7 @@ func (s *Service) Deploy(ctx context.Context, who account.Actor, d Deployment) (
 	if o.keys, o.noKeys = s.publicKeys(ctx, who.AccountID, d.SSHKeys); o.noKeys != nil && d.RequestID == "" {
 		return nil, o.noKeys
 	}
-	s.placer.submit(ctx, s, o)
-	select {
-	case <-o.done:
-		return o.made, o.err
-	case <-ctx.Done():
-		return nil, ctx.Err() // what becomes of it is not known here; a request id tells
-	}
+	return o, nil
 }
 
 // publicKeys resolves SSH keys. An order that names none by name or fingerprint

@@ -100,6 +100,9 @@ func (s *Service) Credit(ctx context.Context, who account.Actor, accountID strin
 		return Credited{}, err
 	}
 	b, err := s.Balance(ctx, who, accountID)
+	if err == nil && store.Rehearsing(ctx) && !r.Again {
+		b.Free, err = money.Sum(b.Free, c.Amount)
+	}
 	return Credited{b, r}, err
 }
 

@@ -135,7 +135,7 @@ func (s *Service) stepDrain(ctx context.Context, serverID string) (more bool, er
 	if err != nil {
 		return false, err
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return len(rung) > 0, nil
 }
 

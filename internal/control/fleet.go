@@ -126,7 +126,7 @@ func (s *Service) manage(ctx context.Context, who account.Actor, provider, given
 		return Server{}, err
 	}
 	s.changed(ctx)
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return one, nil
 }
 

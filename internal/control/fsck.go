@@ -17,7 +17,7 @@ import (
 
 // Discrepancy is something that is stored and can't be so.
 type Discrepancy struct {
-	Subject string // account, entry, VM, server or provider
+	Subject string // account, API key, entry, VM, server or provider
 	Text    string
 	Repair  string // what to do about it
 }
@@ -58,6 +58,7 @@ func check(ctx context.Context, tx *store.Tx) (Soundness, error) {
 		func() error { return c.ledger(ctx, tx) },
 		func() error { return c.reports(ctx, tx) },
 		func() error { return c.vms(ctx, tx) },
+		func() error { return c.spending(ctx, tx) },
 		func() error { return c.servers(ctx, tx) },
 		func() error { return c.providers(ctx, tx) },
 		c.strangers,
@@ -140,6 +141,16 @@ func (c *checkup) reserve(v vm.VM, held money.Amount) {
 		c.find("VM "+v.ID, "look at its entries: one is missing, or its state was changed past the control plane",
 			"%s at %s USDC per epoch with a reserve of %s", v.State, v.Price, held)
 	}
+}
+
+// spending compares what limits count as charged with the entries.
+func (c *checkup) spending(ctx context.Context, tx *store.Tx) error {
+	wrong, err := tx.MiscountedSpending(ctx)
+	for _, subject := range wrong {
+		c.find("spending of "+subject, "set its sums by day to what its entries of kind charge say: limits go by them",
+			"what it was charged by day is not what its entries say")
+	}
+	return err
 }
 
 // servers compares what is taken of servers with what is there.

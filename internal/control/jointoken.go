@@ -54,7 +54,7 @@ func (s *Service) InviteServer(ctx context.Context, who account.Actor, provider 
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return token, expires, nil
+	return lasting(ctx, token), expires, nil
 }
 
 func (in ServerInvitation) check() error {

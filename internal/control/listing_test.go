@@ -140,11 +140,11 @@ func (k shop) applied(t tb, d control.Declared) {
 	ctx := t.Context()
 	was, err := k.Listing(ctx, k.who, k.name)
 	k.must("Listing", err)
-	told, dryErr := k.ApplyListing(ctx, k.who, k.name, d, true)
+	told, dryErr := k.ApplyListing(control.Rehearse(ctx), k.who, k.name, d)
 	now, err := k.Listing(ctx, k.who, k.name)
 	k.must("Listing", err)
 	want(t, "listing after a dry run", now, was)
-	changes, err := k.ApplyListing(ctx, k.who, k.name, d, false)
+	changes, err := k.ApplyListing(ctx, k.who, k.name, d)
 	want(t, "changes that the dry run told", told, changes)
 	if err != nil {
 		want(t, "fault that the dry run told", fault.Message(dryErr), fault.Message(err))
@@ -163,14 +163,14 @@ func (k shop) applied(t tb, d control.Declared) {
 			t.Errorf("not listed though it was declared: %+v", c)
 		}
 	}
-	again, err := k.ApplyListing(ctx, k.who, k.name, d, false)
+	again, err := k.ApplyListing(ctx, k.who, k.name, d)
 	k.must("ApplyListing again", err)
 	for _, c := range again {
 		if !strings.HasPrefix(c.Text, "kept: ") || c.Before != c.After {
 			t.Errorf("applied again it changes %+v", c)
 		}
 	}
-	exported, err := k.ApplyListing(ctx, k.who, k.name, write(now), false)
+	exported, err := k.ApplyListing(ctx, k.who, k.name, write(now))
 	k.must("ApplyListing of what was exported", err)
 	want(t, "changes by what was exported", exported, []control.Change{})
 	k.shelved(t, now)
@@ -220,7 +220,7 @@ func TestListingFaults(t *testing.T) {
 		}
 		before, err := nord.Listing(t.Context(), nord.who, "Nord")
 		c.must("Listing", err)
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		wantFault(t, "ApplyListing", err, fault.Invalid)
 		wrong, ok := errors.AsType[*control.ListingError](err)
 		if !ok {
@@ -246,15 +246,15 @@ func TestListingFaults(t *testing.T) {
 		}
 		want(t, "other faults", said, map[string]string{})
 		want(t, "text", strings.HasPrefix(err.Error(), "18 faults: datacenters[1].country: "), true)
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", control.Declared{}, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", control.Declared{})
 		want(t, "a listing of nothing at all", err.Error(),
 			"2 faults: datacenters: datacenters is missing; write [] for none; offers: offers is missing; write [] to withdraw all")
 		d = declared(1)
 		d.Offers[0].RAM = "x"
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		want(t, "one fault", err.Error(), `1 fault: offers[0].prices.ram: amount "x" is not a decimal number`)
 		d.Datacenters = make([]market.Datacenter, 1001)
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		want(t, "a listing without end", fault.Message(err), "1 fault: datacenters: 1001 datacenters are more than 1000")
 		now, err := nord.Listing(t.Context(), nord.who, "Nord")
 		c.must("Listing", err)
@@ -314,21 +314,21 @@ func TestServersStay(t *testing.T) {
 		d := declared(1)
 		d.Datacenters = append(d.Datacenters, market.Datacenter{Country: "US", City: "NYC", Index: 5, Tier: 3})
 		d.Offers[0].Datacenter = "us-nyc-5"
-		_, err := c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err := c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		wantFault(t, "an offer that moves", err, fault.Invalid)
 		want(t, "what is said", strings.Contains(err.Error(), "1 fault: offers[0].datacenter: offer standard has servers in us-nyc-1, which do not move"), true)
 		d.Offers[0].Datacenter = "us-nyc-6"
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		want(t, "what is said", strings.Contains(err.Error(), `1 fault: offers[0].datacenter: datacenter "us-nyc-6" is not among`), true)
 		d = declared(1)
 		d.Offers[0].Hardware = intel
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		wantFault(t, "an offer that forgets its server", err, fault.Invalid)
 		want(t, "what is said", strings.Contains(err.Error(), "offers[0].hardware: no offer would list server srv_"), true)
 		empty := declared(1)
 		empty.Offers = []control.DeclaredOffer{}
 		nord.apply(empty)
-		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d, false)
+		_, err = c.ApplyListing(t.Context(), nord.who, "Nord", d)
 		wantFault(t, "a withdrawn one that comes back without its server", err, fault.Invalid)
 		d.Offers[0].Name = "intel"
 		nord.apply(d)
@@ -349,7 +349,7 @@ func TestRemoveDatacenter(t *testing.T) {
 		nord.apply(d)
 		theirs := declared(2)
 		theirs.Datacenters = append(theirs.Datacenters, d.Datacenters[1])
-		_, err := c.ApplyListing(t.Context(), sued.who, "Sued", theirs, false)
+		_, err := c.ApplyListing(t.Context(), sued.who, "Sued", theirs)
 		wantFault(t, "another provider's datacenter", err, fault.Invalid)
 		want(t, "change", nord.apply(declared(1)), []control.Change{{
 			Path: "datacenters[1]", Action: control.Removed, Before: "us-nyc-3", Text: "datacenter us-nyc-3 is removed",

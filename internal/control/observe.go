@@ -47,7 +47,7 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 	if sells {
 		s.changed(ctx)
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	if slices.ContainsFunc(r.VMs, func(seen vm.Sighting) bool { return seen.Elsewhere }) {
 		if _, err := s.Sweep(ctx); err != nil {
 			s.Log.WarnContext(ctx, "VMs that could not be launched are looked at later", "error", err)

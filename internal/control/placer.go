@@ -33,6 +33,7 @@ type order struct {
 	placing placing // what is asked of its places
 
 	made    []Deployed
+	plan    Plan
 	servers []string // whose lists changed
 	err     error
 	done    chan struct{}
@@ -174,7 +175,7 @@ func (s *Service) storeGroup(ctx context.Context, group []*order) (err error) {
 const everything = -1
 
 func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, careful bool) error {
-	b := &batch{Service: s, now: s.Now().UTC(), careful: careful}
+	b := &batch{Service: s, now: s.Now().UTC(), careful: careful, rehearse: store.Rehearsing(ctx)}
 	err := s.Store.WriteKnowing(ctx, payers(group), func(tx *store.Tx) error {
 		if err := s.catchUp(ctx, tx, since); err != nil {
 			return err
@@ -189,12 +190,13 @@ func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, car
 				return err
 			}
 		}
-		return b.write(ctx)
+		if err := b.write(ctx); err != nil || !b.rehearse {
+			return err
+		}
+		return b.foresee(ctx, group)
 	})
-	if err != nil {
-		s.shelf.GiveBack(b.taken)
-		clear(s.shelf.sites)
-		s.loads = loads{}
+	if err != nil || b.rehearse {
+		b.undo()
 		return err
 	}
 	s.shelf.Advance(b.revision)

@@ -65,6 +65,7 @@ func (s *Service) CreateProvider(ctx context.Context, who account.Actor, name st
 	if err != nil {
 		return Provider{}, err
 	}
+	made.ID = lasting(ctx, made.ID)
 	return made, nil
 }
 

@@ -53,7 +53,7 @@ func listedAt(slug, name string, hw capacity.Hardware) control.DeclaredOffer {
 
 func (k shop) apply(d control.Declared) []control.Change {
 	k.t.Helper()
-	changes, err := k.ApplyListing(k.t.Context(), k.who, k.name, d, false)
+	changes, err := k.ApplyListing(k.t.Context(), k.who, k.name, d)
 	k.must("ApplyListing", err)
 	return changes
 }
@@ -117,13 +117,13 @@ var operations = map[string]func(c *cloud, who account.Actor, provider, server, 
 	"ApplyListing": func(c *cloud, who account.Actor, provider, _, _ string) error {
 		_, err := c.ApplyListing(c.t.Context(), who, provider, control.Declared{
 			Datacenters: []market.Datacenter{}, Offers: []control.DeclaredOffer{},
-		}, false)
+		})
 		return err
 	},
 	"ApplyListing dry": func(c *cloud, who account.Actor, provider, _, _ string) error {
-		_, err := c.ApplyListing(c.t.Context(), who, provider, control.Declared{
+		_, err := c.ApplyListing(control.Rehearse(c.t.Context()), who, provider, control.Declared{
 			Datacenters: []market.Datacenter{}, Offers: []control.DeclaredOffer{},
-		}, true)
+		})
 		return err
 	},
 	"InviteServer": func(c *cloud, who account.Actor, provider, server, _ string) error {

@@ -54,7 +54,7 @@ func (s *Service) Invite(ctx context.Context, who account.Actor, in Invitation) 
 	if err == nil {
 		s.changed(ctx)
 	}
-	return token, err
+	return lasting(ctx, token), err
 }
 
 // invited returns the id of the provider with that name, made with an account of

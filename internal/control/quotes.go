@@ -34,7 +34,8 @@ type Quote struct {
 // Quote holds the places that a deploy of d would get now, for a time within
 // ShortestQuote and LongestQuote; Deploy takes them by the quote's id. Only what
 // says where VMs are placed counts of d. Returns Exhausted when the account holds
-// as much as it may, and the faults of a deploy.
+// as much as it may or its limits leave no room for a deploy, and the faults of a
+// deploy. What a quote holds is not counted as used.
 func (s *Service) Quote(ctx context.Context, who account.Actor, d Deployment, hold time.Duration) (q Quote, err error) {
 	if hold < ShortestQuote || hold > LongestQuote {
 		return q, fault.Newf(fault.Invalid, "a quote holds for %s to %s, not %s", ShortestQuote, LongestQuote, hold)
@@ -47,7 +48,7 @@ func (s *Service) Quote(ctx context.Context, who account.Actor, d Deployment, ho
 	}
 	s.shelf.filling.Lock()
 	defer s.shelf.filling.Unlock()
-	b := &batch{Service: s, now: s.Now().UTC()}
+	b := &batch{Service: s, now: s.Now().UTC(), rehearse: store.Rehearsing(ctx)}
 	err = s.Store.Write(ctx, func(tx *store.Tx) error {
 		if err := s.catchUp(ctx, tx, s.shelf.Revision()); err != nil {
 			return err
@@ -60,18 +61,28 @@ func (s *Service) Quote(ctx context.Context, who account.Actor, d Deployment, ho
 		if err != nil {
 			return err
 		}
-		b.shelf.Take(placed)
-		b.taken = placed
+		b.take(placed)
 		q.ExpiresAt = b.now.Add(hold)
 		q.Configuration, q.StorageGiB = placed[0].Configuration, placed[0].StorageGiB
 		if q.Estimate, err = estimate(placed); err != nil {
 			return err
 		}
+		if b.budget, err = b.budgetOf(ctx, tx, b.now, who); err != nil {
+			return err
+		}
+		if err := b.budget.allows(who, useOf(q.Total, b.Epoch)); err != nil {
+			return err
+		}
 		return b.hold(ctx, who.AccountID, q, placing{d.Constraints, d.Strategy}, placed)
 	})
 	if err != nil {
-		s.shelf.GiveBack(b.taken)
+		b.undo()
 		return Quote{}, err
+	}
+	if b.rehearse {
+		b.undo()
+		q.ID = ""
+		return q, nil
 	}
 	s.shelf.Advance(b.revision)
 	return q, nil

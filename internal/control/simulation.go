@@ -141,7 +141,7 @@ func (s *Service) simulateServers(ctx context.Context, ids []string) error {
 		return err
 	}
 	s.changed(ctx)
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return nil
 }
 

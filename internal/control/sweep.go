@@ -87,7 +87,7 @@ func (s *Service) giveUpOn(ctx context.Context, vmID string, since int64) error 
 		s.loads = loads{}
 		return err
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return nil
 }
 

@@ -64,7 +64,7 @@ func (s *Service) TerminateVM(ctx context.Context, who account.Actor, provider, 
 	if err != nil {
 		return Terminated{}, err
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	return t, nil
 }
 

@@ -209,7 +209,7 @@ func (s *Service) UpdateVMs(ctx context.Context, who account.Actor, updates []Up
 		return nil
 	})
 	if err == nil {
-		s.bells.ring(rung...)
+		s.ring(ctx, rung...)
 	}
 	return err
 }
@@ -290,7 +290,7 @@ func (s *Service) DeleteVMs(ctx context.Context, who account.Actor, ids []string
 	if err != nil {
 		return nil, err
 	}
-	s.bells.ring(rung...)
+	s.ring(ctx, rung...)
 	s.moneyCame(ctx)
 	return removed, nil
 }

@@ -74,6 +74,9 @@ func (s *Service) Withdraw(ctx context.Context, who account.Actor, provider stri
 		}
 		return s.request(ctx, tx, w.Withdrawal)
 	})
+	if w.ID == withdrawalID {
+		w.ID = lasting(ctx, w.ID)
+	}
 	return w, err
 }
 

@@ -103,6 +103,17 @@ func (a Amount) Share(part, whole int64) Amount {
 	return Amount(n.Quo(n, big.NewInt(2*whole)).Int64())
 }
 
+// Scaled returns a × part / whole, rounded up to a micro-USDC; Max where that can't
+// be held. Part and whole must be positive.
+func (a Amount) Scaled(part, whole int64) Amount {
+	n := new(big.Int).Mul(big.NewInt(int64(a)), big.NewInt(part))
+	n.Add(n, big.NewInt(whole-1))
+	if n.Quo(n, big.NewInt(whole)); !n.IsInt64() || n.Int64() > int64(Max) {
+		return Max
+	}
+	return Amount(n.Int64())
+}
+
 // String returns the decimal with a leading zero and no needless trailing
 // zeros: "0.30697", "12", "-0.5".
 func (a Amount) String() string { return string(a.Append(nil)) }

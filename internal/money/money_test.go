@@ -77,6 +77,19 @@ func TestShareRoundsHalfUp(t *testing.T) {
 	}
 }
 
+func TestScaledRoundsUp(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		amount      money.Amount
+		part, whole int64
+		want        money.Amount
+	}{{3, 1, 2, 2}, {1, 1, 3, 1}, {4, 1, 2, 2}, {5, 24, 24, 5}, {5, 24, 1, 120}, {0, 24, 1, 0}, {money.Max, 2, 1, money.Max}, {money.Max, 1 << 62, 1, money.Max}} {
+		if got := c.amount.Scaled(c.part, c.whole); got != c.want {
+			t.Errorf("%d × %d/%d = %d, want %d", c.amount, c.part, c.whole, got, c.want)
+		}
+	}
+}
+
 func TestOverflowIsRefused(t *testing.T) {
 	t.Parallel()
 	if _, err := money.Max.Times(2); !fault.Is(err, fault.Invalid) {

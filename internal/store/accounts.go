@@ -69,8 +69,34 @@ func (t *Tx) InsertKey(ctx context.Context, k account.Key) error {
 // KeyByHash returns the API key with that hash, revoked or not, or a NotFound fault.
 func (t *Tx) KeyByHash(ctx context.Context, hash string) (account.Key, error) {
 	r, err := row[keyRow](ctx, t, "no such API key",
-		`SELECT id, account_id, name, hash, role, created_at, revoked_at FROM api_keys WHERE hash = ?`, hash)
+		`SELECT `+keyColumns+` FROM api_keys WHERE hash = ?`, hash)
 	return r.key(), err
+}
+
+const keyColumns = `id, account_id, name, hash, role, created_at, revoked_at`
+
+// Key returns one of an account's API keys, revoked or not, or a NotFound fault.
+func (t *Tx) Key(ctx context.Context, accountID, id string) (account.Key, error) {
+	r, err := row[keyRow](ctx, t, "no such API key", `SELECT `+keyColumns+` FROM api_keys WHERE id = ? AND account_id = ?`, id, accountID)
+	return r.key(), err
+}
+
+// Keys returns an account's API keys that are not revoked, oldest first.
+func (t *Tx) Keys(ctx context.Context, accountID string) ([]account.Key, error) {
+	list, err := rows[keyRow](ctx, t, `SELECT `+keyColumns+` FROM api_keys WHERE account_id = ? AND revoked_at = 0 ORDER BY created_at, id`, accountID)
+	return convert(list, keyRow.key), err
+}
+
+// OperatorKeys returns how many keys of operators are not revoked, in all accounts.
+func (t *Tx) OperatorKeys(ctx context.Context) (int, error) {
+	r, err := row[struct{ N int }](ctx, t, "", `SELECT COUNT(*) AS n FROM api_keys WHERE role = 'operator' AND revoked_at = 0`)
+	return r.N, err
+}
+
+// RevokeKey makes an API key good for nothing from a time on.
+func (t *Tx) RevokeKey(ctx context.Context, id string, at time.Time) error {
+	_, err := t.exec(ctx, `UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at = 0`, micros(at), id)
+	return err
 }
 
 type sshKeyRow struct {

@@ -98,15 +98,21 @@ func (e engine) migrations() (fs.FS, error) {
 // writing is a transaction that writes, on a connection of its own. It begins
 // when those before it have ended.
 type writing interface {
-	// begin returns the revision of the marketplace that it begins at, and how
-	// accounts stand then; one that never held anything is left out.
-	begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error)
+	// begin returns what it begins at.
+	begin(ctx context.Context, accounts []string) (beginning, error)
 	// run runs a script.
 	run(ctx context.Context, s *script) error
 	// commit runs a script and makes all durable.
 	commit(ctx context.Context, s *script) error
 	// rollback undoes all. A connection that can't is given up.
 	rollback(ctx context.Context)
+}
+
+// beginning is what a transaction that writes begins at.
+type beginning struct {
+	revision  int64                              // of the marketplace
+	limits    int64                              // revision of all limits
+	standings map[ledger.Account]ledger.Standing // of accounts; one that never held anything is left out
 }
 
 // giveUp closes a connection whose state is not known.

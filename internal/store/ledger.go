@@ -90,6 +90,7 @@ func (t *Tx) noteSheet() {
 	}
 	s := &t.pending
 	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash)`, entries)
+	s.spent(posted)
 	s.over(standings, func(table string) string {
 		return `INSERT INTO balances (account, amount, head) SELECT * FROM ` + table + ` WHERE true
 			ON CONFLICT (account) DO UPDATE SET amount = excluded.amount, head = excluded.head`

@@ -47,23 +47,25 @@ const chunk = 1000
 
 // begin locks the marketplace's revision, which stands for all, on every
 // replica. Readers go on.
-func (w *postgresWriting) begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error) {
-	standings = map[ledger.Account]ledger.Standing{}
+func (w *postgresWriting) begin(ctx context.Context, accounts []string) (beginning, error) {
+	begun := beginning{standings: map[ledger.Account]ledger.Standing{}}
 	var b pgx.Batch
 	b.Queue(`BEGIN`)
-	b.Queue(`SELECT revision FROM market WHERE id = 1 FOR UPDATE`).QueryRow(func(row pgx.Row) error { return row.Scan(&revision) })
+	b.Queue(`SELECT revision, limits FROM market WHERE id = 1 FOR UPDATE`).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&begun.revision, &begun.limits)
+	})
 	if len(accounts) > 0 {
 		b.Queue(`SELECT account, amount, head FROM balances WHERE account = ANY ($1) ORDER BY account`, accounts).Query(func(rows pgx.Rows) error {
 			var account ledger.Account
 			var standing ledger.Standing
 			_, err := pgx.ForEachRow(rows, []any{&account, &standing.Amount, &standing.Head}, func() error {
-				standings[account] = standing
+				begun.standings[account] = standing
 				return nil
 			})
 			return err
 		})
 	}
-	return revision, standings, w.send(ctx, &b)
+	return begun, w.send(ctx, &b)
 }
 
 func (w *postgresWriting) run(ctx context.Context, s *script) error {

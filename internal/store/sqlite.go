@@ -91,9 +91,9 @@ func (c *compiled) get(ctx context.Context, of any, text string, line []any) (re
 	return ready, args, nil
 }
 
-func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error) {
-	standings = map[ledger.Account]ledger.Standing{}
-	err = w.conn.Raw(func(of any) error {
+func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (beginning, error) {
+	b := beginning{standings: map[ledger.Account]ledger.Standing{}}
+	err := w.conn.Raw(func(of any) error {
 		if _, err := w.exec(ctx, of, `BEGIN IMMEDIATE`, nil); err != nil { // waits as long as ctx and busy_timeout allow
 			return err
 		}
@@ -105,17 +105,18 @@ func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (revision 
 			if row != nil {
 				amount, _ := row[0].(int64)
 				head, _ := row[1].(string)
-				standings[ledger.Account(account)] = ledger.Standing{Amount: money.Amount(amount), Head: ledger.Hash(head)}
+				b.standings[ledger.Account(account)] = ledger.Standing{Amount: money.Amount(amount), Head: ledger.Hash(head)}
 			}
 		}
-		row, err := w.first(ctx, of, `SELECT revision FROM market WHERE id = 1`)
+		row, err := w.first(ctx, of, `SELECT revision, limits FROM market WHERE id = 1`)
 		if err != nil || row == nil {
 			return cmp.Or(err, errNoMarket)
 		}
-		revision, _ = row[0].(int64)
+		b.revision, _ = row[0].(int64)
+		b.limits, _ = row[1].(int64)
 		return nil
 	})
-	return revision, standings, err
+	return b, err
 }
 
 func (w *sqliteWriting) run(ctx context.Context, s *script) error {

@@ -66,13 +66,15 @@ type Tx struct {
 	db       bun.IDB
 	writing  writing         // nil if it only reads
 	base     int64           // revision of the marketplace that it began at; 0 if it only reads
+	limits   int64           // revision of all limits that it began at; 0 if it only reads
 	revision int64           // of the marketplace that it makes, 0 while it changes nothing there
 	changed  map[string]bool // servers that sell otherwise, by id; written at the end
 	pending  script
 	sheet    ledger.Sheet
 }
 
-// Write runs fn in one transaction that is committed when fn returns nil. There
+// Write runs fn in one transaction that is committed when fn returns nil, and
+// rolled back all the same in a rehearsal. There
 // is one at a time on both engines, over all replicas: what fn reads stays so
 // until it is done, and no two of them can be in each other's way.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
@@ -98,19 +100,22 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 			t.writing.rollback(context.WithoutCancel(ctx))
 		}
 	}()
-	base, standings, err := t.writing.begin(ctx, names)
+	begun, err := t.writing.begin(ctx, names)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t.base = base
+	t.base, t.limits = begun.revision, begun.limits
 	for _, a := range accounts {
-		t.sheet.Know(a, standings[a])
+		t.sheet.Know(a, begun.standings[a])
 	}
 	if err := fn(t); err != nil {
 		return err
 	}
 	t.noteRevision()
 	t.noteSheet()
+	if Rehearsing(ctx) {
+		return t.flush(ctx) // and rolled back
+	}
 	if err := t.writing.commit(ctx, &t.pending); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 type vmRow struct {
 	ID           string
 	AccountID    string
+	KeyID        string
 	ServerID     string
 	OfferID      string
 	ProviderID   string
@@ -53,7 +54,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		return vm.VM{}, err
 	}
 	v := vm.VM{
-		ID: r.ID, AccountID: r.AccountID, ServerID: r.ServerID, OfferID: r.OfferID, ProviderID: r.ProviderID, DatacenterID: r.DatacenterID,
+		ID: r.ID, AccountID: r.AccountID, KeyID: r.KeyID, ServerID: r.ServerID, OfferID: r.OfferID, ProviderID: r.ProviderID, DatacenterID: r.DatacenterID,
 		Name: r.Name, Goal: vm.Goal(r.Goal), Generation: r.Generation, Reached: r.Reached,
 		State: vm.State(r.State), Since: at(r.Since), Reason: r.Reason, Deadline: at(r.Deadline), Address: address,
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
@@ -68,14 +69,14 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
 	return t.StoreOrders(ctx, Orders{VMs: []vm.VM{v}})
 }
 
-func (s *script) vms(list []vm.VM) error {
+func (s *script) vms(list []vm.VM, limited []bool) error {
 	lines := make([][]any, len(list))
 	for i, v := range list {
 		spec, err := toJSON(v.Spec)
@@ -86,11 +87,12 @@ func (s *script) vms(list []vm.VM) error {
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs,
+			v.Wish, v.KnownAs, v.KeyID, limited != nil && limited[i],
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
-		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group, wish, known_as)`, lines)
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
+		wish, known_as, key_id, limited)`, lines)
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 type VM struct {
 	ID           string // 0x and 40 hex digits
 	AccountID    string
+	KeyID        string // the API key that deployed it; "" for one from before keys were remembered
 	ServerID     string // where it was placed
 	OfferID      string
 	ProviderID   string

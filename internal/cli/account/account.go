@@ -1,4 +1,5 @@
-// Package account holds the command that shows the caller's own account.
+// Package account holds the commands for the caller's own account: its money, its
+// limits and its API keys.
 package account
 
 import (
@@ -9,7 +10,7 @@ import (
 
 // Command is the noun account.
 func Command(s *session.Session) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "account",
 		Short: "Show your account and its balance",
 		Long: "Show the account of the API key. The balance can be spent; what is reserved is held for VMs\n" +
@@ -34,4 +35,6 @@ func Command(s *session.Session) *cobra.Command {
 			return s.Print(a, t)
 		},
 	}
+	cmd.AddCommand(limits(s), keys(s))
+	return cmd
 }

@@ -12,7 +12,7 @@ import (
 
 func accounts(s *session.Session) *cobra.Command {
 	return session.Noun(&cobra.Command{Use: "account", Short: "Accounts of customers and providers"},
-		createAccount(s), listAccounts(s))
+		createAccount(s), listAccounts(s), limits(s))
 }
 
 func createAccount(s *session.Session) *cobra.Command {

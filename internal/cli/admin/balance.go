@@ -42,7 +42,7 @@ func setBalance(s *session.Session) *cobra.Command {
 			"correction: neither the smallest deposit nor the largest balance of the cloud binds it.",
 		Example: session.Lines(
 			"cpucloud admin balance set acc_01h8 100 --note 'balance of the old system'",
-			"cpucloud admin balance set acc_01h8 0 --note 'account closed, paid back by transfer 4711'",
+			"cpucloud admin balance set acc_01h8 0 --note 'account closed, paid back by transfer 4711' --dry-run",
 		),
 	}, func(ctx context.Context, cloud *client.Client, account string, amount client.Amount, note string) error {
 		a, err := cloud.SetBalance(ctx, account, amount, note)
@@ -93,6 +93,8 @@ func transfer(
 	s *session.Session, cmd *cobra.Command, move func(ctx context.Context, cloud *client.Client, account string, amount client.Amount, note string) error,
 ) *cobra.Command {
 	note := ""
+	var dry session.DryRun
+	dry.Bind(cmd)
 	cmd.Args = cobra.ExactArgs(2)
 	cmd.ValidArgsFunction = ids(s)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -107,7 +109,11 @@ func transfer(
 		if err != nil {
 			return err
 		}
-		return move(cmd.Context(), cloud, args[0], amount.String(), note)
+		if err := move(cmd.Context(), dry.Of(cloud), args[0], amount.String(), note); err != nil {
+			return err
+		}
+		dry.Note(s)
+		return nil
 	}
 	cmd.Flags().StringVar(&note, "note", "", "what it is for; the customer reads it")
 	session.CompleteFlag(cmd, "note", cobra.NoFileCompletions)

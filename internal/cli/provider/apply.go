@@ -15,7 +15,7 @@ import (
 type wish struct {
 	path     string
 	provider *string
-	dryRun   bool
+	dry      session.DryRun
 	yes      bool
 }
 
@@ -47,7 +47,7 @@ func apply(s *session.Session) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&w.path, "file", "f", "offers.yaml", "the file, - for standard input")
-	f.BoolVar(&w.dryRun, "dry-run", false, "only tell what would change")
+	w.dry.Bind(cmd)
 	f.BoolVarP(&w.yes, "yes", "y", false, "do not ask")
 	w.provider = bind(s, cmd)
 	return cmd
@@ -73,7 +73,8 @@ func (w *wish) run(ctx context.Context, s *session.Session) error {
 	case effective(plan.Changes) == 0:
 		s.Notef("Nothing to change.")
 		return at.result(plan)
-	case w.dryRun:
+	case bool(w.dry):
+		w.dry.Note(s)
 		return at.result(plan)
 	}
 	if _, terminal := s.TerminalWidth(s.In); terminal && !w.yes && w.path != "-" {

@@ -31,6 +31,7 @@ type seat struct {
 	*session.Session
 	cloud    *client.Client
 	provider string // name or id
+	dry      session.DryRun
 }
 
 // verb completes cmd as a command for one provider, with the flag that says which.
@@ -64,7 +65,7 @@ func sit(ctx context.Context, s *session.Session, words ...string) (seat, error)
 	}
 	for _, word := range append(words, s.Env(variable)) {
 		if word != "" {
-			return seat{s, cloud, word}, nil
+			return seat{Session: s, cloud: cloud, provider: word}, nil
 		}
 	}
 	all, err := cloud.Providers(ctx)
@@ -75,7 +76,7 @@ func sit(ctx context.Context, s *session.Session, words ...string) (seat, error)
 	case 0:
 		return seat{}, fault.New(fault.NotFound, "you have no provider yet: make one with `cpucloud provider create NAME`")
 	case 1:
-		return seat{s, cloud, all[0].Name}, nil
+		return seat{Session: s, cloud: cloud, provider: all[0].Name}, nil
 	}
 	return seat{}, fault.Newf(fault.Invalid, "which provider? give --provider or set %s to one of %s", variable, session.Clean(strings.Join(names(all), ", ")))
 }

@@ -16,6 +16,7 @@ type removal struct {
 	lost   bool
 	reason string
 	yes    bool
+	dry    session.DryRun
 }
 
 func removeServer(s *session.Session) *cobra.Command {
@@ -35,6 +36,7 @@ func removeServer(s *session.Session) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: servers(s),
 	}, func(ctx context.Context, at seat, args []string) error {
+		at.cloud, at.dry = r.dry.Of(at.cloud), r.dry
 		if r.lost {
 			return r.writeOff(ctx, at, args[0])
 		}
@@ -47,6 +49,7 @@ func removeServer(s *session.Session) *cobra.Command {
 		}
 		return told(at, v, args[0], "{server} is out of the marketplace. Its agent may be stopped.")
 	})
+	r.dry.Bind(cmd)
 	cmd.Flags().BoolVar(&r.lost, "lost", false, "the machine is gone for good: end what is on it")
 	cmd.Flags().StringVar(&r.reason, "reason", "", "what the customers of a lost server are told")
 	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
@@ -56,7 +59,7 @@ func removeServer(s *session.Session) *cobra.Command {
 
 // writeOff removes a lost server, after its provider has seen how much is on it.
 func (r removal) writeOff(ctx context.Context, at seat, name string) error {
-	if !r.yes {
+	if !r.yes && !bool(r.dry) {
 		v, err := at.cloud.Server(ctx, at.provider, name)
 		if err != nil {
 			return err

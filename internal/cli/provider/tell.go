@@ -14,9 +14,12 @@ import (
 // tell completes cmd as one that tells a server something and prints how it is
 // then. The note says what that means, with {server} and perhaps {deadline}.
 func tell(s *session.Session, cmd *cobra.Command, note string, do func(context.Context, seat, string) (client.Server, error)) *cobra.Command {
+	var dry session.DryRun
+	dry.Bind(cmd)
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.ValidArgsFunction = servers(s)
 	return verb(s, cmd, func(ctx context.Context, at seat, args []string) error {
+		at.cloud, at.dry = dry.Of(at.cloud), dry
 		v, err := do(ctx, at, args[0])
 		if err != nil {
 			return err
@@ -27,6 +30,10 @@ func tell(s *session.Session, cmd *cobra.Command, note string, do func(context.C
 
 // told prints how a server is, and what that means.
 func told(at seat, v client.Server, name, note string) error {
+	if at.dry {
+		at.dry.Note(at.Session)
+		return at.Print(v, table(v))
+	}
 	at.Notef("%s", strings.NewReplacer("{server}", cmp.Or(v.Name, name), "{deadline}", perhaps(v.DrainDeadline)).Replace(note))
 	return at.Print(v, table(v))
 }
@@ -62,7 +69,7 @@ func drain(s *session.Session) *cobra.Command {
 			"why. What is still there at the deadline is ended, and the rest of its epoch goes back.\n" +
 			"`cpucloud provider server uncordon` calls it off.",
 		Example: session.Lines(
-			"cpucloud provider server drain rack1",
+			"cpucloud provider server drain rack1 --dry-run",
 			"cpucloud provider server drain rack1 --deadline 7d --reason 'moving to a new building'",
 		),
 	}, "{server} takes no new VMs. What is left on it at {deadline} UTC is ended; customers are told.", func(ctx context.Context, at seat, name string) (client.Server, error) {

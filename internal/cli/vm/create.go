@@ -25,6 +25,7 @@ type wish struct {
 	requestID string
 	wait      bool
 	timeout   time.Duration
+	dry       session.DryRun
 }
 
 func create(s *session.Session) *cobra.Command {
@@ -36,14 +37,15 @@ func create(s *session.Session) *cobra.Command {
 			"charged when the VM becomes active, one is kept as its reserve. Port 22/tcp is always open.\n\n" +
 			"A key is a public key's file or line, or the name or fingerprint of a registered key; without\n" +
 			"--ssh-key your own ~/.ssh/id_ed25519.pub, id_ecdsa.pub and id_rsa.pub are used.\n\n" +
-			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest.\n\n" +
+			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
+			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
 			"after an interruption, and the first answer is given again instead of more VMs.",
 		Example: session.Lines(
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
 			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
 			"cpucloud vm create worker --instances 3 --ssh-key laptop --request-id batch-7 -o json",
-			"cpucloud vm create web --quote quo_06abk5",
+			"cpucloud vm create web --quote quo_06abk5 --dry-run",
 		),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,6 +63,7 @@ func create(s *session.Session) *cobra.Command {
 	f.StringVar(&w.requestID, "request-id", "", "makes the request safe to repeat (default a new one)")
 	f.StringVar(&w.quote, "quote", "", "id of a quote whose places to take; it stands for all filters")
 	w.want.Bind(s, cmd)
+	w.dry.Bind(cmd)
 	session.CompleteFlag(cmd, "quote", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "image", s.Complete(slugs))
 	return cmd
@@ -81,6 +84,9 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	}
 	if d.VM.OSImage, err = imageURL(ctx, cloud, w.image); err != nil {
 		return err
+	}
+	if w.dry {
+		return w.plan(ctx, s, cloud, d)
 	}
 	newer := w.quote != "" || len(w.want.News(cmd)) > 0
 	made, err := deploy(ctx, cloud, d, newer)

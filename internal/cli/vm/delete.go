@@ -12,6 +12,7 @@ import (
 
 func remove(s *session.Session) *cobra.Command {
 	yes := false
+	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:     "delete NAME|ID...",
 		Aliases: []string{"rm"},
@@ -19,7 +20,7 @@ func remove(s *session.Session) *cobra.Command {
 		Long: "Delete virtual machines and their disks, all of them or none. What their reserves hold goes back\n" +
 			"to the balance; the epoch that has begun is not refunded. Asks first, unless --yes is given.",
 		Example: session.Lines(
-			"cpucloud vm delete web",
+			"cpucloud vm delete web --dry-run",
 			"cpucloud vm delete web db 0x1f9a --yes",
 			"cpucloud vm list --status Failed -o json | jq -r '.[].id' | xargs cpucloud vm delete --yes",
 		),
@@ -34,7 +35,7 @@ func remove(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !yes {
+			if !yes && !bool(dry) {
 				if yes, err = s.Confirm(question(vms), "--yes"); err != nil || !yes {
 					return err
 				}
@@ -43,12 +44,14 @@ func remove(s *session.Session) *cobra.Command {
 			for i, v := range vms {
 				ids[i] = v.ID
 			}
-			if _, err := cloud.DeleteVMs(cmd.Context(), ids...); err != nil {
+			if _, err := dry.Of(cloud).DeleteVMs(cmd.Context(), ids...); err != nil {
 				return err
 			}
+			dry.Note(s)
 			return printDeleted(s, vms)
 		},
 	}
+	dry.Bind(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

@@ -15,6 +15,7 @@ type change struct {
 	name             string
 	set, add, remove []string
 	closeAll         bool
+	dry              session.DryRun
 }
 
 func update(s *session.Session) *cobra.Command {
@@ -28,7 +29,7 @@ func update(s *session.Session) *cobra.Command {
 			"cpucloud vm update web --name www",
 			"cpucloud vm update web --add-port 443 --remove-port 80",
 			"cpucloud vm update web --port 22 --port 53/udp",
-			"cpucloud vm update web --close-all-ports",
+			"cpucloud vm update web --close-all-ports --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: only(names(s)),
@@ -51,8 +52,13 @@ func update(s *session.Session) *cobra.Command {
 			if u.Ports, err = c.ports(v.Ports); err != nil {
 				return err
 			}
-			if err := cloud.UpdateVMs(cmd.Context(), u); err != nil {
+			if err := c.dry.Of(cloud).UpdateVMs(cmd.Context(), u); err != nil {
 				return err
+			}
+			if c.dry {
+				c.dry.Note(s)
+				v = changed(v, u)
+				return s.Print(v, details(v))
 			}
 			if u.Ports != nil && slices.Contains(v.Ports, sshPort) && !slices.Contains(u.Ports, sshPort) {
 				s.Notef("warning: 22/tcp is closed now; SSH can't connect until `cpucloud vm update %s --add-port 22`", v.ID)
@@ -68,6 +74,7 @@ func update(s *session.Session) *cobra.Command {
 	f.StringSliceVarP(&c.set, "port", "p", nil, "port to be open, all others are closed; may be given several times")
 	f.StringSliceVar(&c.add, "add-port", nil, "port to open; may be given several times")
 	f.StringSliceVar(&c.remove, "remove-port", nil, "port to close; may be given several times")
+	c.dry.Bind(cmd)
 	f.BoolVar(&c.closeAll, "close-all-ports", false, "close every port, also 22/tcp")
 	for _, changing := range []string{"add-port", "remove-port"} {
 		cmd.MarkFlagsMutuallyExclusive("port", changing)
@@ -75,6 +82,17 @@ func update(s *session.Session) *cobra.Command {
 	}
 	cmd.MarkFlagsMutuallyExclusive("port", "close-all-ports")
 	return cmd
+}
+
+// changed returns how a VM would be after an update.
+func changed(v client.VM, u client.Update) client.VM {
+	if u.Name != "" {
+		v.Name = u.Name
+	}
+	if u.Ports != nil {
+		v.Ports = u.Ports
+	}
+	return v
 }
 
 // ports returns the set that shall be open, nil for no change.

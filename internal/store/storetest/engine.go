@@ -6,9 +6,11 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,4 +106,53 @@ func admin(ctx context.Context, tb testing.TB, server, command string) {
 	if _, err := db.ExecContext(ctx, command); err != nil {
 		tb.Errorf("%s: %v", command, err)
 	}
+}
+
+// Dump returns all rows of all tables of the database at url as text, by table.
+func Dump(tb testing.TB, url string) map[string][]string {
+	tb.Helper()
+	driver, catalogue := "sqlite", `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name`
+	if strings.HasPrefix(url, "postgres") {
+		driver, catalogue = "pgx", `SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename`
+	}
+	db, err := sql.Open(driver, url)
+	if err != nil {
+		tb.Fatalf("open %s: %v", driver, err)
+	}
+	defer func() { _ = db.Close() }() // nothing is left to be written
+	all := map[string][]string{}
+	for _, table := range lines(tb, db, catalogue) {
+		table = strings.Trim(table, "[]")
+		all[table] = lines(tb, db, `SELECT * FROM `+table)
+		slices.Sort(all[table])
+	}
+	return all
+}
+
+// lines returns the rows of a query as text.
+func lines(tb testing.TB, db *sql.DB, query string) (out []string) {
+	tb.Helper()
+	list, err := db.QueryContext(tb.Context(), query)
+	if err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+	defer func() { _ = list.Close() }() // its error is that of Err
+	columns, err := list.Columns()
+	if err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+	values, to := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		to[i] = &values[i]
+	}
+	for list.Next() {
+		if err := list.Scan(to...); err != nil {
+			tb.Fatalf("%s: %v", query, err)
+		}
+		out = append(out, fmt.Sprint(values))
+	}
+	if err := list.Err(); err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+	return out
 }
