@@ -132,8 +132,12 @@ func (op operation) parameters() []*huma.Param {
 		if !strings.Contains(op.path, "{"+p.name+"}") {
 			continue
 		}
-		if p.name == "id" && strings.Contains(op.path, "vms/{id}") {
+		switch {
+		case p.name != "id":
+		case strings.Contains(op.path, "vms/{id}"):
 			p.example = exampleID
+		case strings.Contains(op.path, "api-keys/{id}"):
+			p.example = "key_06abk5"
 		}
 		add("path", p)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,8 @@ var admin = [][2]string{
 	{"GET", "/v1/admin/withdrawals"},
 	{"POST", "/v1/admin/withdrawals/x/confirm"},
 	{"POST", "/v1/admin/withdrawals/x/reject"},
+	{"GET", "/v1/admin/accounts/x/limits"},
+	{"PUT", "/v1/admin/accounts/x/limits"},
 	{"POST", "/v1/admin/join-tokens"},
 	{"POST", "/v1/admin/clock"},
 }
@@ -74,7 +77,11 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
 	revoked := c.revoked()
-	every := append(append([][2]string{{"GET", "/v1/account"}, {"GET", "/v1/vms/" + unknown}}, contract...), admin...)
+	own := [][2]string{
+		{"GET", "/v1/account"}, {"GET", "/v1/vms/" + unknown}, {"GET", "/v1/account/limits"}, {"PUT", "/v1/account/limits"},
+		{"GET", "/v1/api-keys"}, {"POST", "/v1/api-keys"}, {"PUT", "/v1/api-keys/x/limits"}, {"DELETE", "/v1/api-keys/x"},
+	}
+	every := slices.Concat(own, contract, admin)
 	c.unchanged("a bad key", func() {
 		for _, op := range every {
 			for _, key := range []string{"", "wrong", c.key + "x", strings.ToUpper(c.key), revoked, strings.Repeat("k", 10_000)} {

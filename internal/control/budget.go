@@ -66,9 +66,6 @@ type bounds struct {
 
 // of returns the limits of those accounts and keys that have any.
 func (m *bounds) of(ctx context.Context, tx *store.Tx, subjects []string) (map[string][]account.Bound, error) {
-	if tx.LimitsRevision() == unlimited {
-		return nil, nil
-	}
 	if tx.LimitsRevision() != m.revision || len(m.known) >= boundsMost {
 		m.revision, m.known = tx.LimitsRevision(), map[string][]account.Bound{}
 	}
@@ -104,6 +101,9 @@ type budget struct {
 
 // budgetOf returns the budget of those who ask. The caller holds filling.
 func (s *Service) budgetOf(ctx context.Context, tx *store.Tx, now time.Time, actors ...account.Actor) (budget, error) {
+	if tx.LimitsRevision() == unlimited {
+		return budget{}, nil
+	}
 	var subjects []string
 	for _, who := range actors {
 		subjects = append(subjects, who.AccountID, who.KeyID)

@@ -82,7 +82,7 @@ func (m *bills) bounds() {
 }
 
 // mayDeploy reports whether limits leave room for one VM.
-func (m *bills) mayDeploy(who account.Actor) bool {
+func (m *bills) mayDeploy(who account.Actor, price money.Amount) bool {
 	s := m.spending(who)
 	more := account.Use{Day: price, Month: price, Running: price}
 	for subject, limits := range map[string][]account.Limits{who.AccountID: {s.Account.Own, s.Account.Operator}, who.KeyID: {s.Key.Own}} {
@@ -101,7 +101,7 @@ func over(use money.Amount, limit *money.Amount) bool { return limit != nil && u
 // refusedFor returns the kind of fault that a deploy of one VM ends in.
 func (m *bills) refusedFor(who account.Actor, deposit money.Amount) fault.Kind {
 	switch {
-	case !m.mayDeploy(who):
+	case !m.mayDeploy(who, deposit/2):
 		return fault.Exhausted
 	case m.free(who) < deposit:
 		return fault.Unaffordable

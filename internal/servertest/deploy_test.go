@@ -282,3 +282,43 @@ func TestPoorCustomer(t *testing.T) {
 		t.Errorf("%d VMs have files", n)
 	}
 }
+
+// A key with a limit deploys as far as that goes, a dry run of it tells no lies, and
+// revoking the key ends nothing but the key.
+func TestLimitedKey(t *testing.T) {
+	t.Parallel()
+	cloud := servertest.Start(t, servertest.Options{})
+	cloud.Agent()
+	anna := cloud.Customer("10")
+	key, err := anna.CreateAPIKey(t.Context(), "ci", "", client.Limits{PerDay: new("0.5")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ci := client.New(cloud.URL, key.Secret)
+	d := wish(cloud.Demo())
+	plan, err := ci.Plan(t.Context(), client.PlacedDeployment{Placing: client.Placing{Constraints: client.Wishes{Constraints: d.Constraints}, Instances: 1}, VM: d.VM})
+	if err != nil || plan.Total != "0.3" || plan.BalanceAfter != "9.4" || plan.Limits.Key.PerDay.Used != "0.3" {
+		t.Fatalf("plan: %+v, %v", plan, err)
+	}
+	if made, err := ci.DryRun().Deploy(t.Context(), d); err != nil || len(made) != 0 {
+		t.Errorf("a dry run: %v, %v", made, err)
+	}
+	wantPurse(t, anna, 10*money.USDC, 0, 0)
+	id := deploy(t, ci, d)[0]
+	reach(t, ci, id, client.StatusActive)
+	for _, c := range []*client.Client{ci, ci.DryRun()} {
+		if _, err := c.Deploy(t.Context(), d); client.StatusOf(err) != http.StatusUnprocessableEntity || !strings.Contains(err.Error(), "the limit of API key "+key.ID) {
+			t.Errorf("a second VM: %v, want a refusal for the key's limit", err)
+		}
+	}
+	if err := anna.RevokeAPIKey(t.Context(), key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ci.Account(t.Context()); client.StatusOf(err) != http.StatusForbidden {
+		t.Errorf("the revoked key: %v, want a refusal with 403", err)
+	}
+	if v, err := anna.VM(t.Context(), id); err != nil || v.Status != client.StatusActive {
+		t.Errorf("the VM of the revoked key is %s, %v", v.Status, err)
+	}
+	wantPurse(t, anna, 10*money.USDC-2*price, price, price)
+}
