@@ -18,9 +18,9 @@ var listAccounts = operation{
 	response: `[` + exampleAccount + `]`,
 }
 
-func (a *api) listAccounts(c *call, _ none) ([]accountBalance, error) {
+func (a *api) listAccounts(c *call, _ none) ([]AccountBalance, error) {
 	list, err := a.control.Accounts(c.Context(), c.who)
-	out := make([]accountBalance, len(list))
+	out := make([]AccountBalance, len(list))
 	for i, b := range list {
 		out[i] = balanceOf(b)
 	}
@@ -63,7 +63,7 @@ var getBalance = operation{
 	refusals: map[int]string{http.StatusNotFound: "no such account"},
 }
 
-func (a *api) getBalance(c *call, _ none) (accountBalance, error) {
+func (a *api) getBalance(c *call, _ none) (AccountBalance, error) {
 	b, err := a.control.Balance(c.Context(), c.who, c.PathValue("id"))
 	return balanceOf(b), err
 }
@@ -87,10 +87,10 @@ type amountRequest struct {
 	Amount *decimal `json:"amount" nullable:"false" doc:"USDC with at most six decimals." example:"100"`
 }
 
-func (a *api) setBalance(c *call, in amountRequest) (accountBalance, error) {
+func (a *api) setBalance(c *call, in amountRequest) (AccountBalance, error) {
 	amount, err := in.Amount.amount("amount")
 	if err != nil {
-		return accountBalance{}, err
+		return AccountBalance{}, err
 	}
 	b, err := a.control.SetBalance(c.Context(), c.who, c.PathValue("id"), amount)
 	return balanceOf(b), err
@@ -104,10 +104,10 @@ var creditAccount = operation{
 	refusals: amountRefusals,
 }
 
-func (a *api) creditAccount(c *call, in amountRequest) (accountBalance, error) {
+func (a *api) creditAccount(c *call, in amountRequest) (AccountBalance, error) {
 	amount, err := in.Amount.amount("amount")
 	if err != nil {
-		return accountBalance{}, err
+		return AccountBalance{}, err
 	}
 	b, err := a.control.Credit(c.Context(), c.who, c.PathValue("id"), amount)
 	return balanceOf(b), err

@@ -66,6 +66,8 @@ func (a *api) routes() {
 	handle(a, deleteSSHKey, a.deleteSSHKey)
 
 	handle(a, getAccount, a.getAccount)
+	handle(a, listAccountEvents, a.listAccountEvents)
+	handle(a, billingHistory, a.billingHistory)
 
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)

@@ -40,6 +40,7 @@ func newDocument() *huma.OpenAPI {
 			{Name: "Virtual machines", Description: "Deploy, watch, change and delete VMs."},
 			{Name: "SSH keys", Description: "Public keys that VMs can be deployed with."},
 			{Name: "Account", Description: "The account that the API key belongs to."},
+			{Name: "Billing", Description: "What moved the account's money, and what it was spent on."},
 			{Name: "Providers", Description: "For those who sell: what is listed, servers, earnings. A provider is named by its name or id, a server too."},
 			{Name: "Operation", Description: "For the marketplace's operator."},
 			{Name: "Health", Description: "For load balancers and monitoring."},

@@ -89,7 +89,10 @@ func (t *Tx) noteSheet() {
 		standings[i] = []any{string(a), int64(standing.Amount), string(standing.Head)}
 	}
 	s := &t.pending
-	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash)`, entries)
+	s.over(entries, func(table string) string {
+		return `INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash, customer)
+			SELECT t.*, CASE WHEN t.column3 IN ('charge', 'return') THEN COALESCE((SELECT v.account_id FROM vms v WHERE v.id = t.column7), '') ELSE '' END FROM ` + table
+	})
 	s.over(standings, func(table string) string {
 		return `INSERT INTO balances (account, amount, head) SELECT * FROM ` + table + ` WHERE true
 			ON CONFLICT (account) DO UPDATE SET amount = excluded.amount, head = excluded.head`

@@ -30,6 +30,7 @@ type vmRow struct {
 	Deadline     int64
 	Address      string
 	Price        int64
+	PriceParts   string
 	Spent        int64
 	Reserved     int64
 	Epoch        int64
@@ -57,12 +58,17 @@ func (r vmRow) vm() (vm.VM, error) {
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 	}
+	if r.PriceParts != "" {
+		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
+			return vm.VM{}, err
+		}
+	}
 	return v, fromJSON(r.Spec, &v.Spec)
 }
 
 // vmColumns is the SELECT list of vmRow; the reserve is the ledger's to say.
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
-	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
+	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group`
 
@@ -78,14 +84,20 @@ func (s *script) vms(list []vm.VM) error {
 		if err != nil {
 			return err
 		}
+		parts := ""
+		if v.Parts != (vm.Parts{}) {
+			if parts, err = toJSON(v.Parts); err != nil {
+				return err
+			}
+		}
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
-			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
+			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup, parts,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
-		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group)`, lines)
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group, price_parts)`, lines)
 	return nil
 }
 

@@ -36,6 +36,7 @@ type VM struct {
 	Address netip.Addr // taken at deploy, shown to the customer from Active on
 
 	Price       money.Amount  // per epoch, fixed at deploy
+	Parts       Parts         // what of Price is for which resource
 	Spent       money.Amount  // charged until now
 	Reserved    money.Amount  // what the VM's reserve holds
 	Epoch       time.Duration // length of a billing period
@@ -50,6 +51,10 @@ type VM struct {
 	AffinityGroup string
 	Gone          bool // its agent reported it absent, or its server is lost; its capacity is free again
 }
+
+// Parts is what of a VM's price is for its vCPUs, its RAM, its storage and its
+// address. They add up to the price; the zero value is not known.
+type Parts [4]money.Amount
 
 // Spec is what the customer wants to run.
 type Spec struct {

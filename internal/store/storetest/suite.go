@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		name  string
 		tests map[string]func(*db)
 	}{
-		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms}, {"placements", placements}, {"quotes", quotes}, {"earnings", earnings},
+		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms}, {"placements", placements}, {"quotes", quotes}, {"earnings", earnings}, {"history", histories},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func machine(n int) vm.VM {
 			Ports: []vm.Port{{Number: 22, Protocol: vm.TCP}, {Number: 53, Protocol: vm.UDP}}, VCPU: 2, RAMGiB: 4, StorageGiB: 25,
 		},
 		Goal: vm.Run, Generation: 3, Reached: 2, State: vm.Launching, Since: ends, Reason: "because ünïcode '?' \\", Deadline: ends.Add(1),
-		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Spent: 7, Epoch: 24 * time.Hour,
+		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Parts: vm.Parts{money.Max - 6, 3, 2, 1}, Spent: 7, Epoch: 24 * time.Hour,
 		CreatedAt: ends.Add(2 * time.Microsecond), ActivatedAt: ends.Add(3 * time.Microsecond),
 		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond), AffinityGroup: "db",
 	}
