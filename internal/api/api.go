@@ -68,6 +68,7 @@ func (a *api) routes() {
 	handle(a, getAccount, a.getAccount)
 	handle(a, listAccountEvents, a.listAccountEvents)
 	handle(a, billingHistory, a.billingHistory)
+	handle(a, billingSpend, a.billingSpend)
 
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -103,4 +104,62 @@ func (c *call) period() (from, to time.Time, err error) {
 	}
 	to, err = c.time("to")
 	return from, to, err
+}
+
+var billingSpend = operation{
+	method: http.MethodGet, path: "/v1/billing/spend", id: "getBillingSpend", tag: "Billing",
+	summary: "Get what VMs cost, by VM, day or resource",
+	text: "What was charged in a time, less what was returned of epochs that were not delivered. By VM: those that cost most first, at most 1000; what is " +
+		"left is the rest. By day: in UTC, at most 1000 days. By resource: each charge is divided as the VM's price was at its deploy, and adds up exactly.",
+	query: []parameter{
+		{"by", "vm, day or resource; vm unless told.", "resource"},
+		{"from", "From this time (RFC 3339) on; from the beginning of the month in UTC unless told.", "2026-01-01T00:00:00Z"},
+		{"to", "Before this time; until now unless told.", "2026-02-01T00:00:00Z"},
+	},
+	response: `{"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z", "by": "resource", "total": {"charged": "0.84", "returned": "0.21", "net": "0.63", "epochs": 1},
+		"rows": [{"key": "vcpu", "charged": "0.4", "returned": "0.1", "net": "0.3", "epochs": 1}, {"key": "ram", "charged": "0.44", "returned": "0.11", "net": "0.33", "epochs": 1}]}`,
+	refusals: map[int]string{http.StatusUnprocessableEntity: `spend is summed up by vm, day or resource, not "year"`},
+}
+
+type spend struct {
+	From  time.Time  `json:"from"`
+	To    time.Time  `json:"to"`
+	By    string     `json:"by" enum:"vm,day,resource"`
+	Total SpendSums  `json:"total"`
+	Rows  []spendRow `json:"rows" maxItems:"1001"`
+	Rest  *SpendSums `json:"rest,omitempty" doc:"Of the VMs that are not among the rows; left out when all are."`
+}
+
+// SpendSums is what something cost.
+type SpendSums struct {
+	Charged  money.Amount `json:"charged" example:"0.84"`
+	Returned money.Amount `json:"returned" doc:"Of what was charged and not delivered." example:"0.21"`
+	Net      money.Amount `json:"net" example:"0.63"`
+	Epochs   int64        `json:"epochs" doc:"How many were charged."`
+}
+
+type spendRow struct {
+	Key    string `json:"key" doc:"Id of the VM; a date; vcpu, ram, storage, address, or other for VMs of which no prices are known."`
+	VMName string `json:"vmName,omitempty" doc:"As the VM is called now."`
+	SpendSums
+}
+
+func sumsOf(s ledger.Spend) SpendSums { return SpendSums{s.Charged, s.Returned, s.Net(), s.Epochs} }
+
+func (a *api) billingSpend(c *call, _ none) (spend, error) {
+	from, to, err := c.period()
+	if err != nil {
+		return spend{}, err
+	}
+	by := cmp.Or(c.query.Get("by"), string(control.SpendByVM))
+	s, err := a.control.Spend(c.Context(), c.who, control.SpendBy(by), from, to)
+	out := spend{From: s.From, To: s.To, By: by, Total: sumsOf(s.Total), Rows: make([]spendRow, len(s.Rows))}
+	for i, r := range s.Rows {
+		out.Rows[i] = spendRow{Key: r.Key, VMName: r.VMName, SpendSums: sumsOf(r.Spend)}
+	}
+	if s.Rest != (ledger.Spend{}) {
+		rest := sumsOf(s.Rest)
+		out.Rest = &rest
+	}
+	return out, err
 }

@@ -147,7 +147,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 	case "DELETE /vms/v3":
 		s.remove(w, body)
 	case "GET /v1/account":
-		answer(w, http.StatusOK, s.account())
+		answer(w, http.StatusOK, s.outlook())
 	default:
 		s.more(w, r, body, route)
 	}
@@ -160,6 +160,8 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 		s.one(w, r, id)
 	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":
 		s.trade(w, route, body)
+	case strings.HasPrefix(r.URL.Path, "/v1/billing/"):
+		s.bill(w, r)
 	case strings.HasPrefix(r.URL.Path, "/v1/providers"):
 		s.sell(w, r, body)
 	case strings.HasSuffix(route, " /ssh_keys"):

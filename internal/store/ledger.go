@@ -175,11 +175,14 @@ func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 }
 
 // scan calls fn for each row of a query, of which there may be many.
-func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error) error {
+func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error, args ...any) error {
+	if err := checkText(args); err != nil {
+		return err
+	}
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
-	list, err := t.db.QueryContext(ctx, query)
+	list, err := t.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opening(query), err)
 	}
