@@ -69,6 +69,7 @@ func (a *api) routes() {
 	handle(a, listAccountEvents, a.listAccountEvents)
 	handle(a, billingHistory, a.billingHistory)
 	handle(a, billingSpend, a.billingSpend)
+	handle(a, billingStatement, a.billingStatement)
 
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)

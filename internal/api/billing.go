@@ -35,12 +35,12 @@ var billingHistory = operation{
 }
 
 type historyPage struct {
-	Items []historyItem `json:"items"`
+	Items []HistoryItem `json:"items"`
 	Next  *string       `json:"next" nullable:"true" doc:"The cursor of the next page; null when there is none."`
 }
 
-// historyItem is an entry of the ledger as its customer sees it.
-type historyItem struct {
+// HistoryItem is an entry of the ledger as its customer sees it.
+type HistoryItem struct {
 	At        time.Time    `json:"at"`
 	Kind      string       `json:"kind" example:"charge" doc:"deposit and withdrawal: between the world outside and the balance; hold (at deploy) and topup: from the balance to the reserve of a VM; refund: back from it; charge: an epoch, from the reserve to the provider; return: a part of an epoch that was not delivered, back to the reserve."`
 	Direction string       `json:"direction" enum:"in,out,toReserve,toBalance" doc:"toReserve and toBalance move money between the balance and the reserve of a VM: nothing is earned or spent by it."`
@@ -53,8 +53,8 @@ type historyItem struct {
 	Reason    string       `json:"reason"`
 }
 
-func itemOf(i control.HistoryItem) historyItem {
-	out := historyItem{
+func itemOf(i control.HistoryItem) HistoryItem {
+	out := HistoryItem{
 		At: i.At.UTC(), Kind: string(i.Kind), Direction: string(i.Direction), Amount: i.Amount, Balance: i.Change.Free, Reserved: i.Change.Reserved, Reason: i.Reason,
 	}
 	if i.VM != "" {
@@ -72,7 +72,7 @@ func (a *api) billingHistory(c *call, _ none) (historyPage, error) {
 		return historyPage{}, err
 	}
 	page, err := a.control.History(c.Context(), c.who, f)
-	out := historyPage{Items: make([]historyItem, len(page.Items))}
+	out := historyPage{Items: make([]HistoryItem, len(page.Items))}
 	for i, item := range page.Items {
 		out.Items[i] = itemOf(item)
 	}
@@ -153,13 +153,7 @@ func (a *api) billingSpend(c *call, _ none) (spend, error) {
 	}
 	by := cmp.Or(c.query.Get("by"), string(control.SpendByVM))
 	s, err := a.control.Spend(c.Context(), c.who, control.SpendBy(by), from, to)
-	out := spend{From: s.From, To: s.To, By: by, Total: sumsOf(s.Total), Rows: make([]spendRow, len(s.Rows))}
-	for i, r := range s.Rows {
-		out.Rows[i] = spendRow{Key: r.Key, VMName: r.VMName, SpendSums: sumsOf(r.Spend)}
-	}
-	if s.Rest != (ledger.Spend{}) {
-		rest := sumsOf(s.Rest)
-		out.Rest = &rest
-	}
-	return out, err
+	return spend{
+		From: s.From, To: s.To, By: by, Total: sumsOf(s.Total), Rows: spendRowsOf(s.Rows), Rest: restOf(s.Rest),
+	}, err
 }

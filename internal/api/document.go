@@ -70,6 +70,9 @@ func (a *api) describe(op operation, in, out reflect.Type) {
 	if op.response != "" {
 		success.Content = content(schemas.Schema(out, true, op.id), op.response)
 	}
+	for _, kind := range op.others {
+		success.Content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
 	o.Responses[strconv.Itoa(op.success())] = success
 	if op.id == addSSHKey.id {
 		o.Responses["200"] = &huma.Response{Description: "It was registered before.", Content: success.Content}

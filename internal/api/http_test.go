@@ -70,7 +70,7 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
 	revoked := c.revoked()
-	every := append(append([][2]string{{"GET", "/v1/account"}, {"GET", "/v1/account/events"}, {"GET", "/v1/billing/history"}, {"GET", "/v1/vms/" + unknown}}, contract...), admin...)
+	every := append(append([][2]string{{"GET", "/v1/account"}, {"GET", "/v1/account/events"}, {"GET", "/v1/billing/history"}, {"GET", "/v1/billing/spend"}, {"GET", "/v1/billing/statement"}, {"GET", "/v1/vms/" + unknown}}, contract...), admin...)
 	c.unchanged("a bad key", func() {
 		for _, op := range every {
 			for _, key := range []string{"", "wrong", c.key + "x", strings.ToUpper(c.key), revoked, strings.Repeat("k", 10_000)} {

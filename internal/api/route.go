@@ -26,6 +26,7 @@ type operation struct {
 	optional bool           // the body may be left out
 	response string         // example, JSON
 	body     reflect.Type   // of the answer where it writes itself; nil is what the handler returns
+	others   []string       // types of content that it can be answered in besides JSON
 	refusals map[int]string // by status: what is said, as an example
 }
 
@@ -118,8 +119,12 @@ func (a *api) answer(w http.ResponseWriter, c *call, out any) {
 		if err == nil {
 			err = p.close()
 		}
-		if err != nil && !p.begun {
+		switch {
+		case err == nil:
+		case !p.begun:
 			a.refuse(w, c.Request, err)
+		case p.err == nil: // it is not that nobody reads any more
+			a.Log.ErrorContext(c.Context(), "an answer was cut short", "request_id", w.Header().Get(requestIDHeader), "path", c.URL.Path, "error", err)
 		}
 		return
 	}

@@ -122,7 +122,7 @@ type KindSum struct {
 }
 
 // KindSums returns how many entries of each kind there are, and what they come
-// to, by kind.
+// to.
 func (t *Tx) KindSums(ctx context.Context, h History) ([]KindSum, error) {
 	union, args := h.each(func(condition string) string { return `SELECT e.kind, e.amount FROM entries e WHERE ` + condition })
 	list, err := rows[struct {
