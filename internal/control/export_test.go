@@ -31,3 +31,9 @@ func (s *Service) StepDrain(ctx context.Context, serverID string) (more bool, er
 func (s *Service) FsckWithin(ctx context.Context, tx *store.Tx) (Soundness, error) {
 	return check(ctx, tx)
 }
+
+// Lookout returns the accounts whose funds Warn looks at next.
+func (s *Service) Lookout(ctx context.Context, tx *store.Tx) ([]string, error) {
+	l, err := s.look(ctx, tx)
+	return l.accounts, err
+}

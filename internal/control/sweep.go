@@ -107,6 +107,7 @@ func (s *Service) money() []duty {
 		{"VMs go on that were short of money", s.Replenish},
 		{"quotes expired", s.ExpireQuotes},
 		{"drains ended", s.EndDrains},
+		{"accounts were warned that their funds run low", s.Warn},
 	}
 }
 

@@ -199,13 +199,14 @@ func (t *Tx) PayableVMs(ctx context.Context, limit int) ([]vm.VM, error) {
 		>= CASE v.state WHEN 'SmallBalance' THEN v.price ELSE 2 * v.price END ORDER BY v.since, v.id LIMIT ?`, limit)
 }
 
-// NextDue returns when the next thing of a VM, a quote or a drain falls due; the
-// zero time when nothing does.
+// NextDue returns when the next thing of a VM, a quote, a drain or an account's
+// funds falls due; the zero time when nothing does.
 func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 	r, err := row[struct{ At int64 }](ctx, t, "", `SELECT COALESCE(MIN(at), 0) AS at FROM (
 		SELECT MIN(next_billing) AS at FROM vms WHERE next_billing > 0
 		UNION ALL SELECT MIN(deadline) FROM vms WHERE deadline > 0
 		UNION ALL SELECT MIN(expires_at) FROM quotes WHERE ended_at = 0
+		UNION ALL SELECT MIN(look_at) FROM account_funds WHERE look_at > 0
 		UNION ALL SELECT MIN(drain_deadline) FROM servers WHERE drain_deadline > 0) due WHERE at IS NOT NULL`)
 	return at(r.At), err
 }
