@@ -88,9 +88,10 @@ func (c *Client) URL() string { return c.base }
 type call struct {
 	method, path string
 	query        url.Values
-	body         any  // encoded as JSON unless nil
-	answer       any  // decoded into unless nil
-	safe         bool // doing it twice is doing it once
+	body         any       // encoded as JSON unless nil
+	answer       any       // decoded into unless nil
+	copy         io.Writer // gets the answer as it is, unless nil
+	safe         bool      // doing it twice is doing it once
 }
 
 // get reads the JSON at path.
@@ -147,6 +148,12 @@ func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	defer res.Body.Close() //nolint:errcheck // only read from
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return refusal(res)
+	}
+	if r.copy != nil {
+		if _, err := io.Copy(r.copy, res.Body); err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		return nil
 	}
 	return decode(res.Body, r.answer)
 }

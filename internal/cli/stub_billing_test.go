@@ -79,7 +79,47 @@ func (s *stub) bill(w http.ResponseWriter, r *http.Request) {
 			all["rows"] = []doc{row("vcpu", "", sums("1.2", "0.1", "1.1", 3)), row("ram", "", sums("1.32", "0.11", "1.21", 3))}
 		}
 		answer(w, http.StatusOK, all)
+	case "/v1/billing/statement":
+		statement(w, q.Get("month"), q.Get("format"))
 	default:
 		refuse(w, http.StatusNotFound, "no such path; see /docs")
 	}
+}
+
+// statement answers with a statement; of 2026-03 it is cut short.
+func statement(w http.ResponseWriter, month, format string) {
+	lines := map[string][]string{
+		"csv":  {"time,kind,reason", "2026-02-01T00:00:00Z,opening,", "2026-02-01T12:00:00Z,charge,rent\x1b[2J", "2026-03-01T00:00:00Z,closing,"},
+		"html": {"<!doctype html>", "<p>Statement</p>", "</html>"},
+	}[format]
+	if month == "2026-03" {
+		lines = lines[:2]
+	}
+	if month == "2026-13" {
+		refuse(w, http.StatusUnprocessableEntity, `month "2026-13" is none such as 2026-11`)
+		return
+	}
+	if len(lines) > 0 {
+		_, _ = w.Write([]byte(strings.Join(lines, "\n") + "\n"))
+		return
+	}
+	var list []doc
+	for _, e := range slices.Backward(entries()) {
+		e["balance"], e["reserved"] = "97.48", "0.84"
+		list = append(list, e)
+	}
+	sums := func(d doc) doc {
+		maps.Copy(d, doc{"charged": "0.84", "returned": "0", "net": "0.84", "epochs": 1})
+		return d
+	}
+	answer(w, http.StatusOK, doc{
+		"account": doc{"id": "acc_1", "name": "demo"}, "month": "2026-02", "from": "2026-02-01T00:00:00Z", "to": "2026-03-01T00:00:00Z", "asOf": "2026-02-03T12:00:00Z",
+		"opening": doc{"balance": "0", "reserved": "0.84", "total": "0.84"}, "closing": doc{"balance": "97.48", "reserved": "0.84", "total": "98.32"},
+		"kinds": []doc{{"kind": "charge", "count": 1, "amount": "0.84"}, {"kind": "deposit", "count": 1, "amount": "100"}},
+		"spend": doc{
+			"total": sums(doc{}), "byVm": []doc{sums(doc{"key": webID, "vmName": "web"})}, "byDay": []doc{sums(doc{"key": "2026-02-01"})},
+			"byResource": []doc{sums(doc{"key": "vcpu"})},
+		},
+		"entries": list,
+	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
-// Bounds of what is looked at in one transaction: deploys wait for it.
+// Bounds of what is looked at at once.
 const (
 	fundsEntries  = 500
 	fundsAccounts = 200
@@ -18,40 +18,37 @@ const (
 // Warn tells accounts whose funds have come to last for 7, 3 or 1 days only, once
 // for each until they last longer again, and returns how many it told. It looks
 // at accounts whose money was moved since the last look, each VM of which moves
-// some once an epoch, and at those whose time has come.
+// some once an epoch, and at those whose time has come. Deploys wait while it
+// writes, and not while it looks.
 func (s *Service) Warn(ctx context.Context) (told int, err error) {
 	for {
-		some := false
-		if err := s.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
-			l, err := s.look(ctx, tx)
-			some = len(l.accounts) > 0 || l.last > l.after
+		var w watch
+		if err := s.Store.Read(ctx, func(tx *store.Tx) (err error) {
+			w, err = s.watch(ctx, tx)
 			return err
-		}); err != nil || !some {
+		}); err != nil || !w.some() {
 			return told, err
 		}
-		n, more := 0, false
-		err := s.Store.Write(ctx, func(tx *store.Tx) error {
-			l, err := s.look(ctx, tx)
-			if err != nil {
-				return err
-			}
-			more = l.more
-			if l.last > l.after {
-				if err := tx.PutFundsEntry(ctx, l.last); err != nil {
-					return err
-				}
-			}
-			n, err = s.warn(ctx, tx, l.accounts)
+		n := 0
+		if err := s.Store.Write(ctx, func(tx *store.Tx) (err error) {
+			n, err = w.tell(ctx, tx)
 			return err
-		})
-		if err != nil {
+		}); err != nil {
 			return told, err
 		}
 		told += n
-		if !more {
+		if !w.more {
 			return told, nil
 		}
 	}
+}
+
+// watch is a look at the funds of accounts.
+type watch struct {
+	lookout
+	before  map[string]store.Funds
+	changed []store.Funds
+	events  map[string]AccountEvent // by account
 }
 
 // lookout is what is looked at next.
@@ -60,6 +57,9 @@ type lookout struct {
 	after, last int64 // the entries that moved their money are behind one and up to the other
 	more        bool  // there may be
 }
+
+// some reports whether there is anything to be stored.
+func (w *watch) some() bool { return w.last > w.after || len(w.changed) > 0 }
 
 func (s *Service) look(ctx context.Context, tx *store.Tx) (l lookout, err error) {
 	if l.after, err = tx.FundsEntry(ctx); err != nil {
@@ -76,50 +76,86 @@ func (s *Service) look(ctx context.Context, tx *store.Tx) (l lookout, err error)
 	return l, err
 }
 
-// warn looks at the funds of accounts.
-func (s *Service) warn(ctx context.Context, tx *store.Tx, accounts []string) (told int, err error) {
-	if len(accounts) == 0 {
-		return 0, nil
+// watch looks at the funds of the accounts that are next.
+func (s *Service) watch(ctx context.Context, tx *store.Tx) (w watch, err error) {
+	if w.lookout, err = s.look(ctx, tx); err != nil || len(w.accounts) == 0 {
+		return w, err
 	}
-	purses := make([]ledger.Account, len(accounts))
-	for i, id := range accounts {
+	purses := make([]ledger.Account, len(w.accounts))
+	for i, id := range w.accounts {
 		purses[i] = ledger.Customer(id)
 	}
 	free, err := tx.Balances(ctx, purses)
 	if err != nil {
-		return 0, err
+		return w, err
 	}
-	all, err := tx.CostingVMs(ctx, accounts...)
+	all, err := tx.CostingVMs(ctx, w.accounts...)
 	if err != nil {
-		return 0, err
+		return w, err
 	}
 	vms := map[string][]store.Costing{}
 	for _, v := range all {
 		vms[v.AccountID] = append(vms[v.AccountID], v)
 	}
-	kept, err := tx.Funds(ctx, accounts)
-	if err != nil {
+	if w.before, err = tx.Funds(ctx, w.accounts); err != nil {
+		return w, err
+	}
+	w.events = map[string]AccountEvent{}
+	now := s.Now().UTC()
+	for i, id := range w.accounts {
+		w.weigh(id, s.foresee(free[purses[i]], vms[id], now))
+	}
+	return w, nil
+}
+
+// weigh notes what of an account's funds is to be stored and told.
+func (w *watch) weigh(accountID string, f *foresight) {
+	before, next := w.before[accountID], store.Funds{AccountID: accountID, LookAt: f.lookAgain(), Level: f.level()}
+	if next.Level > 0 && (before.Level == 0 || next.Level < before.Level) {
+		warnings := f.warnings()
+		if len(warnings) == 0 { // it is not billed yet: it is looked at again when it is
+			return
+		}
+		w.events[accountID] = AccountEvent{Key: fmt.Sprintf("%s:%d", warnings[0].Key, f.now.UnixMicro()), At: f.now, Text: warnings[0].Text}
+	}
+	if next.Level != before.Level || !next.LookAt.Equal(before.LookAt) {
+		w.changed = append(w.changed, next)
+	}
+}
+
+// tell stores what came of a look, and returns how many accounts are told
+// something. Nothing is where another replica was faster: the next look sees it.
+func (w *watch) tell(ctx context.Context, tx *store.Tx) (told int, err error) {
+	after, err := tx.FundsEntry(ctx)
+	if err != nil || after != w.after {
 		return 0, err
 	}
-	now := s.Now().UTC()
-	var changed []store.Funds
-	for i, id := range accounts {
-		f, before := s.foresee(free[purses[i]], vms[id], now), kept[id]
-		next := store.Funds{AccountID: id, LookAt: f.lookAgain(), Level: f.level()}
-		if next.Level > 0 && (before.Level == 0 || next.Level < before.Level) {
-			warnings := f.warnings()
-			if len(warnings) == 0 { // it is not billed yet: it is looked at again when it is
-				continue
+	ids := make([]string, len(w.changed))
+	for i, f := range w.changed {
+		ids[i] = f.AccountID
+	}
+	if len(ids) > 0 {
+		now, err := tx.Funds(ctx, ids)
+		if err != nil {
+			return 0, err
+		}
+		for _, id := range ids {
+			if now[id] != w.before[id] {
+				return 0, nil
 			}
+		}
+	}
+	for _, id := range ids {
+		if e, is := w.events[id]; is {
 			told++
-			if err := tx.AddAccountEvent(ctx, id, AccountEvent{Key: fmt.Sprintf("%s:%d", warnings[0].Key, now.UnixMicro()), At: now, Text: warnings[0].Text}); err != nil {
+			if err := tx.AddAccountEvent(ctx, id, e); err != nil {
 				return 0, err
 			}
 		}
-		if next.Level != before.Level || !next.LookAt.Equal(before.LookAt) {
-			changed = append(changed, next)
-		}
 	}
-	tx.PutFunds(changed)
+	tx.PutFunds(w.changed)
+	if w.last > w.after {
+		return told, tx.PutFundsEntry(ctx, w.last)
+	}
 	return told, nil
 }

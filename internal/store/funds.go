@@ -35,8 +35,8 @@ func (t *Tx) CostingVMs(ctx context.Context, accountIDs ...string) ([]Costing, e
 		Epoch       int64
 		NextBilling int64
 		Reserved    int64
-	}](ctx, t, `SELECT v.account_id, v.id, v.name, v.state, v.since, v.deadline, v.price, v.epoch, v.next_billing, COALESCE(b.amount, 0) AS reserved
-		FROM vms v LEFT JOIN balances b ON b.account = 'vm:' || v.id WHERE v.account_id IN (?)
+	}](ctx, t, `SELECT v.account_id, v.id, v.name, v.state, v.since, v.deadline, v.price, v.epoch, v.next_billing,
+		COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved FROM vms v WHERE v.account_id IN (?)
 		AND v.state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds') ORDER BY v.account_id, v.id`, bun.List(accountIDs))
 	out := make([]Costing, len(list))
 	for i, r := range list {

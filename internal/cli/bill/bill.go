@@ -27,7 +27,7 @@ func Command(s *session.Session) *cobra.Command {
 			"cpucloud bill history --vm web",
 			"cpucloud bill statement --month 2026-11 --format html > november.html",
 		),
-	}, history(s), spend(s))
+	}, history(s), spend(s), statement(s))
 	help := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {

@@ -66,18 +66,19 @@ func spendTable(all client.Spend) session.Table {
 	if all.By == "vm" {
 		t.Header = append(t.Header, "id")
 	}
-	add := func(name string, s client.SpendSums, more ...string) {
-		t.Add(append([]string{name, strconv.FormatInt(s.Epochs, 10), s.Charged, s.Returned, s.Net}, more...)...)
-	}
 	for _, r := range all.Rows {
 		if all.By == "vm" {
-			add(r.VMName, r.SpendSums, r.Key)
+			add(&t, r.VMName, r.SpendSums, r.Key)
 		} else {
-			add(r.Key, r.SpendSums)
+			add(&t, r.Key, r.SpendSums)
 		}
 	}
 	if all.Rest != nil {
-		add("others", *all.Rest)
+		add(&t, "others", *all.Rest)
 	}
 	return t
+}
+
+func add(t *session.Table, name string, s client.SpendSums, more ...string) {
+	t.Add(append([]string{name, strconv.FormatInt(s.Epochs, 10), s.Charged, s.Returned, s.Net}, more...)...)
 }
