@@ -65,11 +65,7 @@ func (a *api) routes() {
 	handle(a, addSSHKey, a.addSSHKey)
 	handle(a, deleteSSHKey, a.deleteSSHKey)
 
-	handle(a, getAccount, a.getAccount)
-	handle(a, listAccountEvents, a.listAccountEvents)
-	handle(a, billingHistory, a.billingHistory)
-	handle(a, billingSpend, a.billingSpend)
-	handle(a, billingStatement, a.billingStatement)
+	a.moneyRoutes()
 
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)
@@ -98,4 +94,13 @@ func (a *api) routes() {
 
 	handle(a, healthz, a.healthz)
 	handle(a, readyz, a.readyz)
+}
+
+// moneyRoutes are what customers can know of their money.
+func (a *api) moneyRoutes() {
+	handle(a, getAccount, a.getAccount)
+	handle(a, listAccountEvents, a.listAccountEvents)
+	handle(a, billingHistory, a.billingHistory)
+	handle(a, billingSpend, a.billingSpend)
+	handle(a, billingStatement, a.billingStatement)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 
 // writer is an answer that writes itself, piece by piece.
 type writer interface {
-	write(p *page) error
+	write(ctx context.Context, p *page) error
 }
 
 // page is an answer as it is written, mostly JSON. It is sent whole when it is

@@ -77,7 +77,9 @@ func handle[In, Out any](a *api, op operation, do func(*call, In) (Out, error)) 
 			a.refuse(w, r, err)
 			return
 		}
-		a.answer(w, c, out)
+		if err := a.answer(w, c.Request, c.status, out); err != nil {
+			a.Log.ErrorContext(r.Context(), "an answer was cut short", "request_id", w.Header().Get(requestIDHeader), "path", r.URL.Path, "error", err)
+		}
 	})
 }
 
@@ -108,32 +110,35 @@ func (op operation) success() int {
 	return op.status
 }
 
-func (a *api) answer(w http.ResponseWriter, c *call, out any) {
-	if c.status == http.StatusNoContent {
-		w.WriteHeader(c.status)
-		return
+// answer answers with what was done. It returns an error that broke it off when
+// part of it was sent.
+func (a *api) answer(w http.ResponseWriter, r *http.Request, status int, out any) error {
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return nil
 	}
 	if s, ok := out.(writer); ok {
-		p := &page{w: w, status: c.status}
-		err := s.write(p)
+		p := &page{w: w, status: status}
+		err := s.write(r.Context(), p)
 		if err == nil {
 			err = p.close()
 		}
 		switch {
 		case err == nil:
 		case !p.begun:
-			a.refuse(w, c.Request, err)
+			a.refuse(w, r, err)
 		case p.err == nil: // it is not that nobody reads any more
-			a.Log.ErrorContext(c.Context(), "an answer was cut short", "request_id", w.Header().Get(requestIDHeader), "path", c.URL.Path, "error", err)
+			return err
 		}
-		return
+		return nil
 	}
 	body, err := json.Marshal(out)
 	if err != nil {
-		a.refuse(w, c.Request, fmt.Errorf("encode answer: %w", err))
-		return
+		a.refuse(w, r, fmt.Errorf("encode answer: %w", err))
+		return nil
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(c.status)
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that went away needs no answer
+	return nil
 }

@@ -130,21 +130,20 @@ func restOf(s ledger.Spend) *SpendSums {
 // statementAnswer writes a statement as its reader wants it.
 type statementAnswer struct {
 	*control.Statement
-	ctx    context.Context //nolint:containedctx // of the request, which it answers
-	format func(a statementAnswer, p *page) error
+	format func(a statementAnswer, ctx context.Context, p *page) error
 }
 
-func (a statementAnswer) write(p *page) error { return a.format(a, p) }
+func (a statementAnswer) write(ctx context.Context, p *page) error { return a.format(a, ctx, p) }
 
 func (a *api) billingStatement(c *call, _ none) (statementAnswer, error) {
-	format, known := map[string]func(statementAnswer, *page) error{
+	format, known := map[string]func(statementAnswer, context.Context, *page) error{
 		"json": statementAnswer.writeJSON, "csv": statementAnswer.writeCSV, "html": statementAnswer.writeHTML,
 	}[cmp.Or(c.query.Get("format"), preferred(c.Header.Get("Accept")))]
 	if !known {
 		return statementAnswer{}, fault.Newf(fault.Invalid, "format %q is none of json, csv, html", clip(c.query.Get("format")))
 	}
 	st, err := a.control.Statement(c.Context(), c.who, c.query.Get("month"))
-	return statementAnswer{st, c.Context(), format}, err
+	return statementAnswer{st, format}, err
 }
 
 // preferred returns the format that comes first in a header Accept, which has no
@@ -164,14 +163,14 @@ func preferred(accept string) string {
 	return "json"
 }
 
-func (a statementAnswer) writeJSON(p *page) error {
+func (a statementAnswer) writeJSON(ctx context.Context, p *page) error {
 	if err := p.json(headOf(a.Statement)); err != nil {
 		return err
 	}
 	p.text = p.text[:len(p.text)-1] // the brace at the end
 	p.raw(`,"entries":[`)
 	comma := ""
-	err := a.Each(a.ctx, func(i control.StatementItem) error {
+	err := a.Each(ctx, func(i control.StatementItem) error {
 		p.raw(comma)
 		comma = ","
 		return firstError(p.json(statementEntry{itemOf(i.HistoryItem), i.After.Free, i.After.Reserved}), p.turn())

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/csv"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // writeCSV writes a line for what there is at the beginning, one for each entry,
 // and one for what there is at the end. What comes in and goes out stands in
 // columns of its own, so that no number begins with a sign.
-func (a statementAnswer) writeCSV(p *page) error {
+func (a statementAnswer) writeCSV(ctx context.Context, p *page) error {
 	p.kind = csvType + "; charset=utf-8"
 	p.w.Header().Set("Content-Disposition", `attachment; filename="statement-`+a.Month+`.csv"`)
 	w := csv.NewWriter(p)
@@ -37,7 +38,7 @@ func (a statementAnswer) writeCSV(p *page) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Each(a.ctx, func(i control.StatementItem) error {
+	if err := a.Each(ctx, func(i control.StatementItem) error {
 		epoch := ""
 		if i.Epoch > 0 {
 			epoch = strconv.FormatInt(i.Epoch, 10)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	_ "embed" // the page
 	"encoding/base64"
@@ -81,14 +82,14 @@ func statementPolicy() string {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-func (a statementAnswer) writeHTML(p *page) error {
+func (a statementAnswer) writeHTML(ctx context.Context, p *page) error {
 	p.kind = htmlType + "; charset=utf-8"
 	p.w.Header().Set("Content-Security-Policy", statementPolicy())
 	head := headOf(a.Statement)
 	if err := statementParts.ExecuteTemplate(p, "head", head); err != nil {
 		return err
 	}
-	if err := a.Each(a.ctx, func(i control.StatementItem) error {
+	if err := a.Each(ctx, func(i control.StatementItem) error {
 		return firstError(statementParts.ExecuteTemplate(p, "entry", i), p.turn())
 	}); err != nil {
 		return err

@@ -186,11 +186,11 @@ func (f *foresight) states() (list []StateCost) {
 // due returns what falls due next, nil when nothing does.
 func (f *foresight) due() (next *Due) {
 	for _, v := range f.vms {
-		d := Due{VM: v.VM, Name: v.Name, Kind: DueCharge, At: v.Line.Next, Amount: v.Price}
+		d := Due{VM: v.VM, Name: v.Name, Kind: DueCharge, At: v.Next, Amount: v.Price}
 		switch v.State {
 		case vm.Active:
 		case vm.SmallBalance:
-			d.Kind, d.At, d.Amount = DuePowerOff, v.Line.Next.Add(f.Grace), max(0, v.Price-v.Reserve-f.free)
+			d.Kind, d.At, d.Amount = DuePowerOff, v.Next.Add(f.Grace), max(0, v.Price-v.Reserve-f.free)
 		case vm.InsufficientFunds:
 			d.Kind, d.At, d.Amount = DuePurge, v.Deadline, max(0, ledger.DepositEpochs*v.Price-v.Reserve-f.free)
 		case vm.New, vm.Launching, vm.Terminated, vm.Stopped, vm.Failed:

@@ -151,7 +151,7 @@ func TestStatementWhileEntriesCome(t *testing.T) {
 		st, err := c.Statement(t.Context(), anna, "")
 		c.must("Statement", err)
 		n := 0
-		c.must("Each", st.Each(t.Context(), func(i control.StatementItem) error {
+		c.must("Each", st.Each(t.Context(), func(control.StatementItem) error {
 			if n++; n == 1 {
 				c.pay("one more", anna.AccountID, 5)
 			}

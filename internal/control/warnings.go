@@ -91,7 +91,7 @@ func (f *foresight) which(state vm.State) (names []string, first time.Time) {
 	for _, v := range f.vms {
 		end := v.Deadline
 		if state == vm.SmallBalance {
-			end = v.Line.Next.Add(f.Grace)
+			end = v.Next.Add(f.Grace)
 		}
 		if v.State != state {
 			continue

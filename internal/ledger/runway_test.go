@@ -90,18 +90,23 @@ func TestLastsAsMetersRun(t *testing.T) {
 	})
 }
 
-// meters runs the meters of VMs until one is powered off.
-func meters(t *rapid.T, free money.Amount, lines []ledger.Line, grace time.Duration) (r ledger.Runway) {
+// metered returns the meters of VMs, and a sheet with their money.
+func metered(free money.Amount, lines []ledger.Line, grace time.Duration) (*ledger.Sheet, []*ledger.Meter) {
 	var sheet ledger.Sheet
 	sheet.Know(ledger.Customer("a"), ledger.Standing{Amount: free})
 	sheet.Know(ledger.Pending("p"), ledger.Standing{})
-	var running []*ledger.Meter
-	for _, l := range lines {
+	meters := make([]*ledger.Meter, len(lines))
+	for i, l := range lines {
 		sheet.Know(ledger.Reserve(l.VM), ledger.Standing{Amount: l.Reserve})
-		if l.Price > 0 {
-			running = append(running, &ledger.Meter{AccountID: "a", VM: l.VM, ProviderID: "p", Price: l.Price, Epoch: l.Epoch, Grace: grace, Next: l.Next})
-		}
+		meters[i] = &ledger.Meter{AccountID: "a", VM: l.VM, ProviderID: "p", Price: l.Price, Epoch: l.Epoch, Grace: grace, Next: l.Next}
 	}
+	return &sheet, meters
+}
+
+// meters runs the meters of VMs until one is powered off.
+func meters(t *rapid.T, free money.Amount, lines []ledger.Line, grace time.Duration) (r ledger.Runway) {
+	sheet, all := metered(free, lines, grace)
+	running := slices.DeleteFunc(all, func(m *ledger.Meter) bool { return m.Price == 0 })
 	short := map[string]bool{}
 	wakes := func(m *ledger.Meter) time.Time { // when it is looked at next
 		if short[m.VM] {
@@ -120,7 +125,7 @@ func meters(t *rapid.T, free money.Amount, lines []ledger.Line, grace time.Durat
 			if !first && wakes(m).After(at) {
 				continue
 			}
-			cover, err := m.Run(&sheet, at)
+			cover, err := m.Run(sheet, at)
 			if err != nil {
 				t.Fatalf("Run: %v", err)
 			}
@@ -172,17 +177,12 @@ func TestLastsStays(t *testing.T) {
 			return
 		}
 		later := now.Add(time.Duration(rapid.Int64Range(0, before.Until.Sub(now).Microseconds()-1).Draw(t, "later")) * time.Microsecond)
-		var sheet ledger.Sheet
-		sheet.Know(ledger.Customer("a"), ledger.Standing{Amount: free})
-		sheet.Know(ledger.Pending("p"), ledger.Standing{})
-		for i := range lines {
-			l := &lines[i]
-			sheet.Know(ledger.Reserve(l.VM), ledger.Standing{Amount: l.Reserve})
-			m := ledger.Meter{AccountID: "a", VM: l.VM, ProviderID: "p", Price: l.Price, Epoch: l.Epoch, Next: l.Next}
-			if cover, err := m.Run(&sheet, later); err != nil || cover != ledger.Full {
+		sheet, running := metered(free, lines, 0)
+		for i, m := range running {
+			if cover, err := m.Run(sheet, later); err != nil || cover != ledger.Full {
 				t.Fatalf("Run: %s, %v", cover, err)
 			}
-			l.Next, l.Reserve = m.Next, sheet.Holds(ledger.Reserve(l.VM))
+			lines[i].Next, lines[i].Reserve = m.Next, sheet.Holds(ledger.Reserve(m.VM))
 		}
 		if after := ledger.Lasts(sheet.Holds(ledger.Customer("a")), lines, 0, later); after != before {
 			t.Errorf("at %s:\n got %+v\nwant %+v", later, after, before)
