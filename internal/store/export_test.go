@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun/dialect"
 )
 
@@ -27,4 +28,41 @@ func (t *Tx) Explain(ctx context.Context, h History, limit int) (string, error) 
 		Plan string `bun:"QUERY PLAN"`
 	}](ctx, t, `EXPLAIN `+query, args...)
 	return fmt.Sprint(list), err
+}
+
+// MigrateTo brings the database at url to a version, upwards or downwards, and
+// runs SQL on it as it is then.
+func MigrateTo(ctx context.Context, url string, version int64, queries ...string) error {
+	e := engineFor(url)
+	db, err := e.open(url, true)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is left to be written
+	steps, err := e.migrations()
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(e.goose, db.DB, steps)
+	if err != nil {
+		return err
+	}
+	now, err := provider.GetDBVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if now < version {
+		_, err = provider.UpTo(ctx, version)
+	} else {
+		_, err = provider.DownTo(ctx, version)
+	}
+	if err != nil {
+		return err
+	}
+	for _, q := range queries {
+		if _, err := db.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("%s: %w", opening(q), err)
+		}
+	}
+	return nil
 }
