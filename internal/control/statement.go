@@ -56,7 +56,7 @@ func (s *Service) Statement(ctx context.Context, who account.Actor, month string
 	st := &Statement{Month: month, From: from, To: from.AddDate(0, 1, 0), service: s}
 	st.AsOf = st.To
 	if now.Before(st.To) {
-		st.AsOf = now
+		st.AsOf = now.Truncate(time.Microsecond)
 	}
 	err = s.Store.Read(ctx, func(tx *store.Tx) error {
 		if st.Account, err = tx.Account(ctx, who.AccountID); err != nil {

@@ -14,6 +14,7 @@ func span(d time.Duration) string {
 	if d < time.Minute {
 		return "less than a minute"
 	}
+	d = d.Round(time.Minute)
 	var parts []string
 	for _, unit := range []struct {
 		name string

@@ -84,7 +84,8 @@ func table(a client.Outlook, month client.Spend) session.Table {
 	}
 	label = "told:"
 	for _, e := range a.Events {
-		t.Add(label, when(e.At)+"  "+e.Text)
+		first, _, _ := strings.Cut(e.Text, ". ")
+		t.Add(label, when(e.At)+"  "+strings.TrimSuffix(first, ".")+".")
 		label = ""
 	}
 	t.Add("spent this month:", month.Total.Net)

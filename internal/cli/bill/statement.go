@@ -100,7 +100,7 @@ func statementTables(st client.Statement) []session.Table {
 		{By: "vm", Rows: st.Spend.ByVM, Rest: st.Spend.Rest}, {By: "day", Rows: st.Spend.ByDay}, {By: "resource", Rows: st.Spend.ByResource},
 	} {
 		t := spendTable(by)
-		if by.By == "resource" {
+		if by.By == "resource" && len(by.Rows) > 0 {
 			add(&t, "all", st.Spend.Total)
 		}
 		tables = append(tables, t)
