@@ -12,7 +12,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
-	"github.com/cpucloud/cpucloud/internal/store"
 )
 
 const exampleSpendSums = `"charged": "0.84", "returned": "0", "net": "0.84", "epochs": 1`
@@ -111,7 +110,7 @@ func headOf(st *control.Statement) StatementHead {
 	return head
 }
 
-func spendRowsOf(list []store.SpendRow) []spendRow {
+func spendRowsOf(list []control.SpendRow) []spendRow {
 	out := make([]spendRow, len(list))
 	for i, r := range list {
 		out[i] = spendRow{Key: r.Key, VMName: r.VMName, SpendSums: sumsOf(r.Spend)}

@@ -30,11 +30,14 @@ const (
 // known of.
 var resources = [ledger.Resources + 1]string{"vcpu", "ram", "storage", "address", "other"}
 
+// SpendRow is what one VM, day or resource cost.
+type SpendRow = store.SpendRow
+
 // Spend is what an account's VMs cost in a time.
 type Spend struct {
 	From, To time.Time
 	Total    ledger.Spend
-	Rows     []store.SpendRow
+	Rows     []SpendRow
 	Rest     ledger.Spend // of VMs that are not among the rows
 }
 
@@ -72,7 +75,7 @@ func (s *Service) Spend(ctx context.Context, who account.Actor, by SpendBy, from
 }
 
 // spendRows returns the rows of a spend, and what of the total is in none of them.
-func spendRows(ctx context.Context, tx *store.Tx, h store.History, by SpendBy, total ledger.Spend) (list []store.SpendRow, rest ledger.Spend, err error) {
+func spendRows(ctx context.Context, tx *store.Tx, h store.History, by SpendBy, total ledger.Spend) (list []SpendRow, rest ledger.Spend, err error) {
 	switch by {
 	case SpendByVM:
 		list, err = tx.SpendByVM(ctx, h, MaxSpendVMs)
@@ -87,7 +90,7 @@ func spendRows(ctx context.Context, tx *store.Tx, h store.History, by SpendBy, t
 		parted, err = tx.SpendByResource(ctx, h)
 		for i, part := range parted {
 			if part != (ledger.Spend{}) {
-				list = append(list, store.SpendRow{Key: resources[i], Spend: part})
+				list = append(list, SpendRow{Key: resources[i], Spend: part})
 			}
 		}
 	}

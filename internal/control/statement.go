@@ -26,10 +26,10 @@ type Statement struct {
 	Closing  ledger.Purse
 	Kinds    []store.KindSum // in the order of kinds
 	Total    ledger.Spend
-	VMs      []store.SpendRow // that cost most, at most MaxSpendVMs
+	VMs      []SpendRow // that cost most, at most MaxSpendVMs
 	Rest     ledger.Spend     // of the others
-	Days     []store.SpendRow
-	Parts    []store.SpendRow // by resource
+	Days     []SpendRow
+	Parts    []SpendRow // by resource
 
 	service *Service
 	upTo    int64 // the newest entry of all
