@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -24,7 +26,7 @@ type Account struct {
 	CreatedAt time.Time `json:"createdAt"`
 	Balance   Amount    `json:"balance"`  // can be spent
 	Reserved  Amount    `json:"reserved"` // held for VMs
-	Spent     Amount    `json:"spent"`    // by the VMs that exist
+	Spent     Amount    `json:"spent"`    // by all VMs that there ever were
 }
 
 // SSHKeys returns the account's keys, oldest first.
@@ -47,7 +49,75 @@ func (c *Client) DeleteSSHKey(ctx context.Context, fingerprint string) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/ssh_keys", body: map[string]string{"fingerprint": fingerprint}})
 }
 
+// Outlook is an account with what its VMs cost, and how long its money lasts for
+// them if nothing is paid in and nothing changes.
+type Outlook struct {
+	Account
+	RunningCost    RunningCost      `json:"runningCost"`
+	BurnRate       Amount           `json:"burnRate"`       // that were charged a day, on the average of the last days
+	FundsLastUntil *time.Time       `json:"fundsLastUntil"` // when the first charge or top-up can't be paid; nil when that is not foreseen
+	PowerOffAt     *time.Time       `json:"powerOffAt"`     // when the first VM is powered off for it
+	TopUp          TopUp            `json:"topUp"`
+	VMs            []CostingVMs     `json:"vms"`
+	Next           *Due             `json:"next,omitempty"` // what falls due next; nil when nothing does
+	Warnings       []AccountWarning `json:"warnings"`
+	Events         []AccountEvent   `json:"events"` // the newest first
+}
+
+// RunningCost is what VMs cost that run or are on their way to.
+type RunningCost struct {
+	PerEpoch  Amount `json:"perEpoch"` // each VM by its own epoch
+	PerDay    Amount `json:"perDay"`
+	Per30Days Amount `json:"per30Days"`
+}
+
+// TopUp is what to pay in for the funds to last until a time: 30 days longer.
+type TopUp struct {
+	Amount Amount    `json:"amount"`
+	Until  time.Time `json:"until"`
+}
+
+// CostingVMs are the VMs in one status, and what they cost.
+type CostingVMs struct {
+	Status   string `json:"status"`
+	Count    int64  `json:"count"`
+	PerEpoch Amount `json:"perEpoch"`
+}
+
+// Due is what falls due of a VM: "charge", "powerOff" or "purge".
+type Due struct {
+	At     time.Time `json:"at"`
+	What   string    `json:"what"`
+	VM     string    `json:"vmId"`
+	VMName string    `json:"vmName"`
+	Amount Amount    `json:"amount"` // that is charged, or missing for it not to happen
+}
+
+// AccountWarning is what should be known now.
+type AccountWarning struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
+}
+
+// AccountEvent is something that the account was told.
+type AccountEvent struct {
+	N    int64     `json:"n"` // counts the account's
+	Key  string    `json:"key"`
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
 // Account returns the account that the API key belongs to.
-func (c *Client) Account(ctx context.Context) (Account, error) {
-	return get[Account](ctx, c, "/v1/account", nil)
+func (c *Client) Account(ctx context.Context) (Outlook, error) {
+	return get[Outlook](ctx, c, "/v1/account", nil)
+}
+
+// AccountEvents returns up to limit of what the account was told, the newest
+// first, and before the one of a number, 0 for all.
+func (c *Client) AccountEvents(ctx context.Context, before int64, limit int) ([]AccountEvent, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before > 0 {
+		query.Set("before", strconv.FormatInt(before, 10))
+	}
+	return get[[]AccountEvent](ctx, c, "/v1/account/events", query)
 }

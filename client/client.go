@@ -89,11 +89,12 @@ func (c *Client) URL() string { return c.base }
 type call struct {
 	method, path string
 	query        url.Values
-	body         any    // encoded as JSON unless nil
-	answer       any    // decoded into unless nil
-	safe         bool   // doing it twice is doing it once
-	reads        bool   // it changes nothing, though its method is not GET
-	key          string // Idempotency-Key, "" for none
+	body         any       // encoded as JSON unless nil
+	answer       any       // decoded into unless nil
+	copy         io.Writer // gets the answer as it is, unless nil
+	safe         bool      // doing it twice is doing it once
+	reads        bool      // it changes nothing, though its method is not GET
+	key          string    // Idempotency-Key, "" for none
 }
 
 // get reads the JSON at path.
@@ -156,6 +157,12 @@ func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	}
 	if c.rehearses(r) && res.Header.Get(dryRunHeader) != "true" {
 		return errNotDry
+	}
+	if r.copy != nil {
+		if _, err := io.Copy(r.copy, res.Body); err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		return nil
 	}
 	return decode(res.Body, r.answer)
 }

@@ -32,9 +32,10 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("%s %s %s: %+v, want a balance of %s", row.method, row.path, row.body, a, row.want)
 		}
 	}
-	c.sendAs(made.APIKey, "GET", "/v1/account", "").wants(http.StatusOK, &a)
-	if a.ID != made.ID || a.Name != "Grace" {
-		t.Errorf("its own view: %+v", a)
+	var own accountLook
+	c.sendAs(made.APIKey, "GET", "/v1/account", "").wants(http.StatusOK, &own)
+	if own.ID != made.ID || own.Name != "Grace" {
+		t.Errorf("its own view: %+v", own)
 	}
 	var all []accountAnswer
 	c.sendAs(c.operator, "GET", "/v1/admin/accounts", "").wants(http.StatusOK, &all)

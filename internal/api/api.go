@@ -66,7 +66,7 @@ func (a *api) routes() {
 	handle(a, addSSHKey, a.addSSHKey)
 	handle(a, deleteSSHKey, a.deleteSSHKey)
 
-	handle(a, getAccount, a.getAccount)
+	a.moneyRoutes()
 	a.limitRoutes()
 
 	handle(a, createProvider, a.createProvider)
@@ -94,6 +94,15 @@ func (a *api) routes() {
 
 	handle(a, healthz, a.healthz)
 	handle(a, readyz, a.readyz)
+}
+
+// moneyRoutes are what customers can know of their money.
+func (a *api) moneyRoutes() {
+	handle(a, getAccount, a.getAccount)
+	handle(a, listAccountEvents, a.listAccountEvents)
+	handle(a, billingHistory, a.billingHistory)
+	handle(a, billingSpend, a.billingSpend)
+	handle(a, billingStatement, a.billingStatement)
 }
 
 // payments is the part of the table by which money comes and goes.

@@ -43,6 +43,7 @@ func newDocument() *huma.OpenAPI {
 			{Name: "Virtual machines", Description: "Deploy, watch, change and delete VMs."},
 			{Name: "SSH keys", Description: "Public keys that VMs can be deployed with."},
 			{Name: "Account", Description: "The account that the API key belongs to."},
+			{Name: "Billing", Description: "What moved the account's money, and what it was spent on."},
 			{Name: "Providers", Description: "For those who sell: what is listed, servers, earnings. A provider is named by its name or id, a server too."},
 			{Name: "Operation", Description: "For the marketplace's operator."},
 			{Name: "Health", Description: "For load balancers and monitoring."},
@@ -72,6 +73,9 @@ func (a *api) describe(op operation, in, out reflect.Type) {
 	success := &huma.Response{Description: http.StatusText(op.success())}
 	if op.response != "" {
 		success.Content = content(schemas.Schema(out, true, op.id), op.response)
+	}
+	for _, kind := range op.others {
+		success.Content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	}
 	o.Responses[strconv.Itoa(op.success())] = success
 	if op.id == addSSHKey.id {

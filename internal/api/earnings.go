@@ -3,10 +3,8 @@ package api
 import (
 	"cmp"
 	"net/http"
-	"time"
 
 	"github.com/cpucloud/cpucloud/internal/control"
-	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
@@ -49,12 +47,9 @@ type earning struct {
 }
 
 func (a *api) getEarnings(c *call, _ none) (earnings, error) {
-	since := time.Time{}
-	if text := c.query.Get("since"); text != "" {
-		var err error
-		if since, err = time.Parse(time.RFC3339, text); err != nil {
-			return earnings{}, fault.Newf(fault.Invalid, "since %q is not a time as RFC 3339 says", clip(text))
-		}
+	since, err := c.time("since")
+	if err != nil {
+		return earnings{}, err
 	}
 	by := control.EarningsBy(cmp.Or(c.query.Get("by"), string(control.EarningsByVM)))
 	e, err := a.control.Earnings(c.Context(), c.who, c.PathValue("provider"), by, since)

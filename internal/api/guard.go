@@ -29,15 +29,19 @@ func (a *api) guard(next http.Handler) http.Handler {
 			return
 		}
 		h.Set(requestIDHeader, requestID)
-		defer func() {
-			if cause := recover(); cause != nil {
-				a.refuse(seen, r, fmt.Errorf("panic: %v\n%s", cause, debug.Stack()))
-			}
-			a.Log.DebugContext(r.Context(), "request", "request_id", requestID, "method", r.Method, "path", r.URL.Path,
-				"status", seen.status, "took", a.control.Now().Sub(began).Round(time.Microsecond))
-		}()
+		defer a.finish(seen, r, requestID, began)
 		next.ServeHTTP(seen, r)
 	})
+}
+
+// finish answers when the code has panicked, and writes the line in the log. It
+// has to be deferred itself.
+func (a *api) finish(seen *watched, r *http.Request, requestID string, began time.Time) {
+	if cause := recover(); cause != nil {
+		a.refuse(seen, r, fmt.Errorf("panic: %v\n%s", cause, debug.Stack()))
+	}
+	a.Log.DebugContext(r.Context(), "request", "request_id", requestID, "method", r.Method, "path", r.URL.Path,
+		"status", seen.status, "took", a.control.Now().Sub(began).Round(time.Microsecond))
 }
 
 // watched remembers the status of an answer, for the log.

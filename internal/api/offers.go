@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"reflect"
 
@@ -83,7 +84,7 @@ type offerList struct {
 	want market.Constraints
 }
 
-func (l offerList) write(p *page) (err error) {
+func (l offerList) write(_ context.Context, p *page) (err error) {
 	p.raw("[")
 	between := ""
 	search := l.api.control.Offers(l.want, func(m *market.Match) bool {

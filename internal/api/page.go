@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,19 +14,22 @@ import (
 
 // writer is an answer that writes itself, piece by piece.
 type writer interface {
-	write(p *page) error
+	write(ctx context.Context, p *page) error
 }
 
-// page is the JSON of an answer as it is written. It is sent whole when it is
+// page is an answer as it is written, mostly JSON. It is sent whole when it is
 // small, and in parts when it grows, so that an answer of any length takes
 // little memory.
 type page struct {
 	w      http.ResponseWriter
 	status int
+	kind   string // of content, "" for JSON
 	text   []byte
 	begun  bool  // part of it was sent
 	err    error // of the connection; what follows is of no use
 }
+
+const jsonType = "application/json"
 
 // pageSize is how much is written at once.
 const pageSize = 64 << 10
@@ -32,12 +37,28 @@ const pageSize = 64 << 10
 // sheets are buffers of pages that were sent.
 var sheets = sync.Pool{New: func() any { return new(make([]byte, 0, pageSize+pageSize/2)) }}
 
-// raw writes JSON as it is.
-func (p *page) raw(json string) {
+// raw writes text as it is.
+func (p *page) raw(text string) {
 	if p.text == nil {
 		p.text = (*sheets.Get().(*[]byte))[:0] //nolint:forcetypeassert // New makes nothing else
 	}
-	p.text = append(p.text, json...)
+	p.text = append(p.text, text...)
+}
+
+// Write writes text as it is. It never fails: see turn.
+func (p *page) Write(text []byte) (int, error) {
+	p.raw(string(text))
+	return len(text), nil
+}
+
+// json writes a value.
+func (p *page) json(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	_, err = p.Write(text)
+	return err
 }
 
 // string writes a text.
@@ -94,7 +115,7 @@ func (p *page) send() {
 	}
 	if !p.begun {
 		p.begun = true
-		p.w.Header().Set("Content-Type", "application/json")
+		p.w.Header().Set("Content-Type", cmp.Or(p.kind, jsonType))
 		p.w.WriteHeader(p.status)
 	}
 	if _, err := p.w.Write(p.text); err != nil {

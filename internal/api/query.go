@@ -25,10 +25,8 @@ func (c *call) filter() (f control.VMFilter, err error) {
 	if f.States, err = c.states("status"); err != nil {
 		return f, err
 	}
-	if text := c.query.Get("terminatedAt"); text != "" {
-		if f.EndedSince, err = time.Parse(time.RFC3339, text); err != nil {
-			return f, fault.Newf(fault.Invalid, "terminatedAt %q is not a time as RFC 3339 says", clip(text))
-		}
+	if f.EndedSince, err = c.time("terminatedAt"); err != nil {
+		return f, err
 	}
 	const page, perPage = "pagination[page]", "pagination[per_page]"
 	if !c.query.Has(page) && !c.query.Has(perPage) {
@@ -69,6 +67,16 @@ func (c *call) states(name string) ([]vm.State, error) {
 		states = append(states, allStates[i])
 	}
 	return states, nil
+}
+
+// time reads a time, the zero time when it isn't given.
+func (c *call) time(name string) (t time.Time, err error) {
+	if text := c.query.Get(name); text != "" {
+		if t, err = time.Parse(time.RFC3339, text); err != nil {
+			return t, fault.Newf(fault.Invalid, "%s %q is not a time as RFC 3339 says", name, clip(text))
+		}
+	}
+	return t, nil
 }
 
 // count reads a number from 1 to most.

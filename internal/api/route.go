@@ -28,6 +28,7 @@ type operation struct {
 	planned  bool           // a dry run answers with a plan
 	response string         // example, JSON
 	body     reflect.Type   // of the answer where it writes itself; nil is what the handler returns
+	others   []string       // types of content that it can be answered in besides JSON
 	refusals map[int]string // by status: what is said, as an example
 }
 
@@ -82,7 +83,9 @@ func handle[In, Out any](a *api, op operation, do func(*call, In) (Out, error)) 
 			a.refuse(w, r, err)
 			return
 		}
-		a.answer(w, c, out)
+		if err := a.answer(w, c.Request, c.status, out); err != nil {
+			a.Log.ErrorContext(r.Context(), "an answer was cut short", "request_id", w.Header().Get(requestIDHeader), "path", r.URL.Path, "error", err)
+		}
 	})
 }
 
@@ -116,28 +119,35 @@ func (op operation) success() int {
 	return op.status
 }
 
-func (a *api) answer(w http.ResponseWriter, c *call, out any) {
-	if c.status == http.StatusNoContent {
-		w.WriteHeader(c.status)
-		return
+// answer answers with what was done. It returns an error that broke it off when
+// part of it was sent.
+func (a *api) answer(w http.ResponseWriter, r *http.Request, status int, out any) error {
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return nil
 	}
 	if s, ok := out.(writer); ok {
-		p := &page{w: w, status: c.status}
-		err := s.write(p)
+		p := &page{w: w, status: status}
+		err := s.write(r.Context(), p)
 		if err == nil {
 			err = p.close()
 		}
-		if err != nil && !p.begun {
-			a.refuse(w, c.Request, err)
+		switch {
+		case err == nil:
+		case !p.begun:
+			a.refuse(w, r, err)
+		case p.err == nil: // it is not that nobody reads any more
+			return err
 		}
-		return
+		return nil
 	}
 	body, err := json.Marshal(out)
 	if err != nil {
-		a.refuse(w, c.Request, fmt.Errorf("encode answer: %w", err))
-		return
+		a.refuse(w, r, fmt.Errorf("encode answer: %w", err))
+		return nil
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(c.status)
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that went away needs no answer
+	return nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -139,7 +140,7 @@ type summaryPage struct {
 	limit  int
 }
 
-func (l summaryPage) write(p *page) error {
+func (l summaryPage) write(_ context.Context, p *page) error {
 	p.raw(`{"offers":[`)
 	var next *market.Cursor
 	var err error

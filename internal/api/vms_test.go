@@ -112,9 +112,7 @@ func (c *cloud) one(id string) vmAnswer {
 
 func (c *cloud) balance() string {
 	c.t.Helper()
-	var a accountAnswer
-	c.send("GET", "/v1/account", "").wants(http.StatusOK, &a)
-	return a.Balance
+	return c.look().Balance
 }
 
 func TestListFilters(t *testing.T) {

@@ -58,11 +58,12 @@ var may = map[string]string{
 	// floor 4: faces
 	"internal/api":          "internal/control internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger",
 	"internal/console":      "internal/control internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger",
-	"internal/cli":          "client internal/fault internal/money internal/cli/session internal/cli/account internal/cli/admin internal/cli/key internal/cli/market internal/cli/provider internal/cli/vm",
+	"internal/cli":          "client internal/fault internal/money internal/cli/session internal/cli/account internal/cli/admin internal/cli/bill internal/cli/key internal/cli/market internal/cli/provider internal/cli/vm",
 	"internal/cli/provider": "client internal/fault internal/money internal/listing internal/cli/session",
 	"internal/cli/session":  "client internal/fault internal/money",
 	"internal/cli/account":  "client internal/fault internal/money internal/cli/session",
 	"internal/cli/admin":    "client internal/fault internal/money internal/cli/session",
+	"internal/cli/bill":     "client internal/fault internal/money internal/cli/session internal/cli/vm",
 	"internal/cli/key":      "client internal/fault internal/money internal/cli/session",
 	"internal/cli/market":   "client internal/fault internal/money internal/cli/session",
 	"internal/cli/vm":       "client internal/fault internal/money internal/cli/session internal/cli/market internal/cli/key",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/cli/account"
 	"github.com/cpucloud/cpucloud/internal/cli/admin"
+	"github.com/cpucloud/cpucloud/internal/cli/bill"
 	"github.com/cpucloud/cpucloud/internal/cli/key"
 	"github.com/cpucloud/cpucloud/internal/cli/market"
 	"github.com/cpucloud/cpucloud/internal/cli/provider"
@@ -63,7 +64,7 @@ func New(io IO, extra ...*cobra.Command) *cobra.Command {
 		&cobra.Group{ID: groupOperator, Title: "Run the cloud:"},
 	)
 	add(root, groupCustomer, market.Offers(s), market.Why(s), market.Estimate(s), market.Quote(s), vm.Command(s), key.Command(s),
-		market.Images(s), market.Datacenters(s), account.Command(s))
+		market.Images(s), market.Datacenters(s), account.Command(s), bill.Command(s))
 	add(root, groupProvider, provider.Command(s))
 	add(root, groupOperator, append(extra, admin.Command(s))...)
 	root.AddCommand(version(s), environment(), exitCodes())

@@ -156,7 +156,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 	case "DELETE /vms/v3":
 		s.remove(w, body)
 	case "GET /v1/account":
-		answer(w, http.StatusOK, s.account())
+		answer(w, http.StatusOK, s.outlook())
 	default:
 		s.more(w, r, body, route)
 	}
@@ -171,6 +171,8 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 		s.trade(w, route, body)
 	case strings.HasPrefix(r.URL.Path, "/v1/api-keys"), strings.HasSuffix(r.URL.Path, "acc_1/limits"), strings.HasSuffix(r.URL.Path, "account/limits"):
 		s.purse.ask(w, route, body)
+	case strings.HasPrefix(r.URL.Path, "/v1/billing/"):
+		s.bill(w, r)
 	case strings.HasPrefix(r.URL.Path, "/v1/providers"):
 		s.sell(w, r, body)
 	case strings.HasSuffix(route, " /ssh_keys"):

@@ -113,7 +113,7 @@ func (b *batch) placed(draft vm.VM, p market.Placement) (v vm.VM, err error) {
 	v = draft
 	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID = where.ID, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID
 	v.Spec.VCPU, v.Spec.RAMGiB, v.Spec.StorageGiB = p.Configuration.VCPU, p.Configuration.RAMGiB, p.StorageGiB
-	v.Price = p.Price
+	v.Price, v.Parts = p.Price, partsOf(p)
 	last, begun := b.cursors[p.Server]
 	if !begun {
 		last = where.Last
@@ -121,6 +121,16 @@ func (b *batch) placed(draft vm.VM, p market.Placement) (v vm.VM, err error) {
 	v.Address, err = market.NextAddress(where.Pool, last, func(netip.Addr) bool { return false })
 	b.cursors[p.Server] = v.Address
 	return v, err
+}
+
+// partsOf returns what of a place's price is for which resource. A quote's price
+// may be from before the offer's changed: it is in proportion then.
+func partsOf(p market.Placement) vm.Parts {
+	parts := vm.Parts(p.Offer.Prices.Parts(p.Demand()))
+	if p.Offer.Prices.Of(p.Demand()) != p.Price {
+		copy(parts[:], p.Price.Split(parts[:]...))
+	}
+	return parts
 }
 
 // note adds a VM to what is taken of its server.

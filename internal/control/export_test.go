@@ -34,3 +34,9 @@ func (s *Service) FsckWithin(ctx context.Context, tx *store.Tx) (Soundness, erro
 
 // Changed is what keepFresh does each second.
 func (s *Service) Changed(ctx context.Context) { s.changed(ctx) }
+
+// Lookout returns the accounts whose funds Warn looks at next.
+func (s *Service) Lookout(ctx context.Context, tx *store.Tx) ([]string, error) {
+	l, err := s.look(ctx, tx)
+	return l.accounts, err
+}

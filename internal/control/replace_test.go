@@ -150,6 +150,7 @@ func TestReplacementKeepsToTheWish(t *testing.T) {
 		first.fails(id)
 		v := c.stored(id)
 		want(t, "cheapest that is wanted", v.ServerID, cheap.id)
+		want(t, "what the price is for", v.Parts, vm.Parts{22, 920, 42_500, 90_000 - 5})
 		want(t, "price and reserve", []money.Amount{v.Price, v.Reserved, c.free(anna)}, []money.Amount{price - 5, 2 * (price - 5), 10})
 		cheap.fails(id)
 		want(t, "the others cost more, or are not wanted", purse(c.stored(id)), sum(vm.Failed, 0, 0))

@@ -37,8 +37,16 @@ func (p Prices) Check() error {
 // Of returns the price of v for an epoch. It is exact: whole units times whole
 // micro-USDC. Prices that pass Check, and amounts up to 1<<20, can't overflow.
 func (p Prices) Of(v capacity.Vector) money.Amount {
-	return p.VCPU*money.Amount(v.VCPU) + p.RAM*money.Amount(v.RAMGiB) +
-		p.Storage*money.Amount(v.StorageGiB) + p.Address*money.Amount(v.Addresses)
+	parts := p.Parts(v)
+	return parts[0] + parts[1] + parts[2] + parts[3]
+}
+
+// Parts returns what of the price of v is for its vCPUs, RAM, storage and
+// addresses. They add up to Of.
+func (p Prices) Parts(v capacity.Vector) [4]money.Amount {
+	return [4]money.Amount{
+		p.VCPU * money.Amount(v.VCPU), p.RAM * money.Amount(v.RAMGiB), p.Storage * money.Amount(v.StorageGiB), p.Address * money.Amount(v.Addresses),
+	}
 }
 
 // Offer is a price list of one provider in one datacenter, for servers of some

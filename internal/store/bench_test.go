@@ -66,7 +66,7 @@ func benchmarkOrders(b *testing.B, s *store.Store, size int) {
 				v := vm.VM{
 					ID: fmt.Sprintf("0x%040d", next), AccountID: "acc", ServerID: server, OfferID: "off", ProviderID: "prv", DatacenterID: "dc", Name: "bench",
 					Spec: vm.Spec{Hostname: "bench", Image: "https://images.example/none.qcow2"}, Goal: vm.Run, Generation: 1, State: vm.New, Since: now, Reason: "waiting for its server",
-					Deadline: now.Add(time.Hour), Epoch: 24 * time.Hour, CreatedAt: now, Price: 1000,
+					Deadline: now.Add(time.Hour), Epoch: 24 * time.Hour, CreatedAt: now, Price: 1000, Parts: vm.Parts{400, 300, 200, 100},
 					Address: netip.AddrFrom4([4]byte{10, byte(next >> 16), byte(next >> 8), byte(next)}),
 				}
 				hold, err := ledger.Reservation(now, "acc", v.ID, v.Price)

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/pressly/goose/v3"
+	"github.com/uptrace/bun/dialect"
 )
 
 // Exec runs SQL past the store, as someone does who tampers with the database.
@@ -12,19 +14,55 @@ func (s *Store) Exec(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
-// MigrateDown takes migrations back, the newest first, until one is the newest.
-func (s *Store) MigrateDown(ctx context.Context, to int64) error {
-	steps, err := s.engine.migrations()
-	if err != nil {
-		return err
+// Explain returns how the database goes about a page of entries.
+func (t *Tx) Explain(ctx context.Context, h History, limit int) (string, error) {
+	query, args := h.page("DESC", limit)
+	if t.db.Dialect().Name() == dialect.SQLite {
+		list, err := rows[struct {
+			ID, Parent, Notused int64
+			Detail              string
+		}](ctx, t, `EXPLAIN QUERY PLAN `+query, args...)
+		return fmt.Sprint(list), err
 	}
-	provider, err := goose.NewProvider(s.engine.goose, s.writer.DB, steps)
-	if err != nil {
-		return err
-	}
-	_, err = provider.DownTo(ctx, to)
-	return err
+	list, err := rows[struct {
+		Plan string `bun:"QUERY PLAN"`
+	}](ctx, t, `EXPLAIN `+query, args...)
+	return fmt.Sprint(list), err
 }
 
-// Migrate brings the database up again.
-func (s *Store) Migrate(ctx context.Context) error { return s.engine.migrate(ctx, s.writer.DB) }
+// MigrateTo brings the database at url to a version, upwards or downwards, and
+// runs SQL on it as it is then.
+func MigrateTo(ctx context.Context, url string, version int64, queries ...string) error {
+	e := engineFor(url)
+	db, err := e.open(url, true)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is left to be written
+	steps, err := e.migrations()
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(e.goose, db.DB, steps)
+	if err != nil {
+		return err
+	}
+	now, err := provider.GetDBVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if now < version {
+		_, err = provider.UpTo(ctx, version)
+	} else {
+		_, err = provider.DownTo(ctx, version)
+	}
+	if err != nil {
+		return err
+	}
+	for _, q := range queries {
+		if _, err := db.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("%s: %w", opening(q), err)
+		}
+	}
+	return nil
+}

@@ -89,7 +89,10 @@ func (t *Tx) noteSheet() {
 		standings[i] = []any{string(a), int64(standing.Amount), string(standing.Head)}
 	}
 	s := &t.pending
-	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash)`, entries)
+	s.over(entries, func(table string) string {
+		return `INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash, customer)
+			SELECT t.*, CASE WHEN t.column3 IN ('charge', 'return') THEN COALESCE((SELECT v.account_id FROM vms v WHERE v.id = t.column7), '') ELSE '' END FROM ` + table
+	})
 	s.spent(posted)
 	s.over(standings, func(table string) string {
 		return `INSERT INTO balances (account, amount, head) SELECT * FROM ` + table + ` WHERE true
@@ -197,11 +200,14 @@ func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 }
 
 // scan calls fn for each row of a query, of which there may be many.
-func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error) error {
+func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error, args ...any) error {
+	if err := checkText(args); err != nil {
+		return err
+	}
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
-	list, err := t.db.QueryContext(ctx, query)
+	list, err := t.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opening(query), err)
 	}

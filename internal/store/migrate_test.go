@@ -18,7 +18,9 @@ import (
 func TestMigrateLimits(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
-		s, at := e.Open(t), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+		url, at := e.URL(t), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+		s := open(t, url)
+		defer func() { _ = s.Close() }()
 		write := func(fn func(ctx context.Context, tx *store.Tx) error) {
 			t.Helper()
 			if err := s.Write(t.Context(), func(tx *store.Tx) error { return fn(t.Context(), tx) }); err != nil {
@@ -51,12 +53,13 @@ func TestMigrateLimits(t *testing.T) {
 		if got := charged(); got["acc"] != want || got["key"] != want {
 			t.Errorf("before: got %+v, want %+v of each", got, want)
 		}
-		if err := s.MigrateDown(t.Context(), 6); err != nil {
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Migrate(t.Context()); err != nil {
+		if err := store.MigrateTo(t.Context(), url, 6); err != nil {
 			t.Fatal(err)
 		}
+		s = open(t, url)
 		if got := charged(); got["acc"] != want || got["key"] != (store.Charged{}) { // which key it was is not known any more
 			t.Errorf("after: got %+v, want %+v of the account", got, want)
 		}

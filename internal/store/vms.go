@@ -32,6 +32,7 @@ type vmRow struct {
 	Deadline     int64
 	Address      string
 	Price        int64
+	PriceParts   string
 	Spent        int64
 	Reserved     int64
 	Epoch        int64
@@ -62,12 +63,17 @@ func (r vmRow) vm() (vm.VM, error) {
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 		Wish: r.Wish, KnownAs: r.KnownAs,
 	}
+	if r.PriceParts != "" {
+		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
+			return vm.VM{}, err
+		}
+	}
 	return v, fromJSON(r.Spec, &v.Spec)
 }
 
 // vmColumns is the SELECT list of vmRow; the reserve is the ledger's to say.
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
-	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
+	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id`
 
@@ -83,17 +89,29 @@ func (s *script) vms(list []vm.VM, limited []bool) error {
 		if err != nil {
 			return err
 		}
+		parts, err := partsText(v.Parts)
+		if err != nil {
+			return err
+		}
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, limited != nil && limited[i],
+			v.Wish, v.KnownAs, v.KeyID, limited != nil && limited[i], parts,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited)`, lines)
+		wish, known_as, key_id, limited, price_parts)`, lines)
 	return nil
+}
+
+// partsText is how the parts of a price are kept, "" when they are not known.
+func partsText(p vm.Parts) (string, error) {
+	if p == (vm.Parts{}) {
+		return "", nil
+	}
+	return toJSON(p)
 }
 
 // UpdateVM writes all of v that can change. Its reserve is the ledger's.
@@ -116,8 +134,12 @@ func (t *Tx) MoveVM(ctx context.Context, v vm.VM) error {
 		fmt.Sprintf("before %d ", v.Generation), v.ID); err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE vms SET server_id = ?, offer_id = ?, provider_id = ?, datacenter_id = ?, address = ?, price = ? WHERE id = ?`,
-		v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Address.String(), int64(v.Price), v.ID); err != nil {
+	parts, err := partsText(v.Parts)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `UPDATE vms SET server_id = ?, offer_id = ?, provider_id = ?, datacenter_id = ?, address = ?, price = ?, price_parts = ? WHERE id = ?`,
+		v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Address.String(), int64(v.Price), parts, v.ID); err != nil {
 		return err
 	}
 	return t.UpdateVM(ctx, v)
@@ -214,13 +236,14 @@ func (t *Tx) PayableVMs(ctx context.Context, limit int) ([]vm.VM, error) {
 		>= CASE v.state WHEN 'SmallBalance' THEN v.price ELSE 2 * v.price END ORDER BY v.since, v.id LIMIT ?`, limit)
 }
 
-// NextDue returns when the next thing of a VM, a quote or a drain falls due; the
-// zero time when nothing does.
+// NextDue returns when the next thing of a VM, a quote, a drain or an account's
+// funds falls due; the zero time when nothing does.
 func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 	r, err := row[struct{ At int64 }](ctx, t, "", `SELECT COALESCE(MIN(at), 0) AS at FROM (
 		SELECT MIN(next_billing) AS at FROM vms WHERE next_billing > 0
 		UNION ALL SELECT MIN(deadline) FROM vms WHERE deadline > 0
 		UNION ALL SELECT MIN(expires_at) FROM quotes WHERE ended_at = 0
+		UNION ALL SELECT MIN(look_at) FROM account_funds WHERE look_at > 0
 		UNION ALL SELECT MIN(drain_deadline) FROM servers WHERE drain_deadline > 0) due WHERE at IS NOT NULL`)
 	return at(r.At), err
 }

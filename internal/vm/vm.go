@@ -38,6 +38,7 @@ type VM struct {
 	Address netip.Addr // taken at deploy, shown to the customer from Active on
 
 	Price       money.Amount  // per epoch, fixed at deploy
+	Parts       Parts         // what of Price is for which resource
 	Spent       money.Amount  // charged until now
 	Reserved    money.Amount  // what the VM's reserve holds
 	Epoch       time.Duration // length of a billing period
@@ -61,6 +62,10 @@ type VM struct {
 
 // OnServer returns the id by which its server knows the VM.
 func (v VM) OnServer() string { return cmp.Or(v.KnownAs, v.ID) }
+
+// Parts is what of a VM's price is for its vCPUs, its RAM, its storage and its
+// address. They add up to the price; the zero value is not known.
+type Parts [4]money.Amount
 
 // Spec is what the customer wants to run.
 type Spec struct {

@@ -14,7 +14,8 @@ func Command(s *session.Session) *cobra.Command {
 		Use:   "account",
 		Short: "Show your account and its balance",
 		Long: "Show the account of the API key. The balance can be spent; what is reserved is held for VMs\n" +
-			"and comes back when they are deleted; what is spent was charged by the VMs that exist. In USDC.",
+			"and comes back when they are deleted; what is spent was charged by all VMs that there ever were.\n" +
+			"In USDC. `cpucloud bill` tells what becomes of it.",
 		Example: session.Lines("cpucloud account", "cpucloud account -o json | jq -r .balance"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

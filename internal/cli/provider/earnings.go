@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +34,7 @@ func earnings(s *session.Session) *cobra.Command {
 		if !slices.Contains(kinds(), by) {
 			return fault.Newf(fault.Invalid, "--by %q is none of %s", by, strings.Join(kinds(), ", "))
 		}
-		from, err := begin(since, at.Now)
+		from, err := session.Moment("--since", since, at.Now)
 		if err != nil {
 			return err
 		}
@@ -54,23 +53,6 @@ func earnings(s *session.Session) *cobra.Command {
 	session.CompleteFlag(cmd, "by", session.Words(kinds()...))
 	session.CompleteFlag(cmd, "since", cobra.NoFileCompletions)
 	return cmd
-}
-
-// begin reads --since: a date, a time, or how long ago.
-func begin(text string, now func() time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at, nil
-		}
-	}
-	ago, err := duration(text)
-	if err != nil {
-		return time.Time{}, fault.Newf(fault.Invalid, "--since %q is none of a date such as 2026-01-31, a time of RFC 3339, or a duration such as 30d", text)
-	}
-	return now().Add(-ago), nil
 }
 
 func earned(by string, e client.Earnings) session.Table {

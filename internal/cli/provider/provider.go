@@ -117,19 +117,3 @@ func first(f cobra.CompletionFunc) cobra.CompletionFunc {
 }
 
 func when(t time.Time) string { return t.UTC().Format(time.DateTime) }
-
-// longest bounds durations: ten years.
-const longest = 10 * 365 * 24 * time.Hour
-
-// duration reads what time.ParseDuration reads, and whole days.
-func duration(text string) (time.Duration, error) {
-	unit, parsed := time.Duration(1), text
-	if days, isDays := strings.CutSuffix(text, "d"); isDays {
-		unit, parsed = 24, days+"h"
-	}
-	d, err := time.ParseDuration(parsed)
-	if err != nil || d <= 0 || d > longest/unit {
-		return 0, fault.Newf(fault.Invalid, "%q is no duration such as 90m, 72h or 3d", text)
-	}
-	return d * unit, nil
-}

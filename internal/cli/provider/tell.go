@@ -73,7 +73,7 @@ func drain(s *session.Session) *cobra.Command {
 			"cpucloud provider server drain rack1 --deadline 7d --reason 'moving to a new building'",
 		),
 	}, "{server} takes no new VMs. What is left on it at {deadline} UTC is ended; customers are told.", func(ctx context.Context, at seat, name string) (client.Server, error) {
-		left, err := duration(deadline)
+		left, err := session.Duration(deadline)
 		if err != nil {
 			return client.Server{}, err
 		}

@@ -25,7 +25,7 @@ func remove(s *session.Session) *cobra.Command {
 			"cpucloud vm list --status Failed -o json | jq -r '.[].id' | xargs cpucloud vm delete --yes",
 		),
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: names(s),
+		ValidArgsFunction: Names(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {

@@ -18,13 +18,13 @@ func show(s *session.Session) *cobra.Command {
 		Short:             "Show a virtual machine: what it is, what it costs, what happened to it",
 		Example:           session.Lines("cpucloud vm show web", "cpucloud vm show 0x1f9a", "cpucloud vm show web -o json | jq -r .publicIp"),
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: only(names(s)),
+		ValidArgsFunction: only(Names(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
 			}
-			v, err := find(cmd.Context(), cloud, args[0])
+			v, err := Find(cmd.Context(), cloud, args[0])
 			if err != nil {
 				return err
 			}

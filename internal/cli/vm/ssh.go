@@ -36,7 +36,7 @@ func ssh(s *session.Session) *cobra.Command {
 			"tar c site | cpucloud vm ssh web -- tar x -C /srv",
 		),
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: only(names(s)),
+		ValidArgsFunction: only(Names(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
@@ -71,7 +71,7 @@ func ssh(s *session.Session) *cobra.Command {
 
 // reachable returns the VM once it has an address.
 func reachable(ctx context.Context, w waiter, word string) (client.VM, error) {
-	v, err := find(ctx, w.cloud, word)
+	v, err := Find(ctx, w.cloud, word)
 	if err != nil {
 		return v, err
 	}

@@ -32,7 +32,7 @@ func update(s *session.Session) *cobra.Command {
 			"cpucloud vm update web --close-all-ports --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: only(names(s)),
+		ValidArgsFunction: only(Names(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("name") && c.name == "" {
 				return fault.New(fault.Invalid, "a VM's name can't be empty")
@@ -44,7 +44,7 @@ func update(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := find(cmd.Context(), cloud, args[0])
+			v, err := Find(cmd.Context(), cloud, args[0])
 			if err != nil {
 				return err
 			}

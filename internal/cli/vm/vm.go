@@ -28,9 +28,12 @@ const minPrefix = 6
 
 var wholeID = regexp.MustCompile(`^0[xX][0-9a-fA-F]{40}$`)
 
-// find returns the VM that word names. The fault is NotFound when there is
+// WholeID reports whether a word is a whole id.
+func WholeID(word string) bool { return wholeID.MatchString(word) }
+
+// Find returns the VM that word names. The fault is NotFound when there is
 // none, Invalid when there are several.
-func find(ctx context.Context, cloud *client.Client, word string) (client.VM, error) {
+func Find(ctx context.Context, cloud *client.Client, word string) (client.VM, error) {
 	if wholeID.MatchString(word) {
 		return cloud.VM(ctx, word)
 	}
@@ -41,7 +44,7 @@ func find(ctx context.Context, cloud *client.Client, word string) (client.VM, er
 	return pick(all, word)
 }
 
-// findAll is find for several words; a VM that is named twice is found once.
+// findAll is Find for several words; a VM that is named twice is found once.
 func findAll(ctx context.Context, cloud *client.Client, words []string) ([]client.VM, error) {
 	all, err := cloud.VMs(ctx, client.ListOptions{})
 	if err != nil {
@@ -91,8 +94,8 @@ func pick(all []client.VM, word string) (client.VM, error) {
 	return client.VM{}, fault.Newf(fault.Invalid, "%d VMs are meant by %q; give the id of one, or its first characters:%s", len(named), word, lines.String())
 }
 
-// names completes the names of VMs; ids where names are not unique.
-func names(s *session.Session) cobra.CompletionFunc {
+// Names completes the names of VMs; ids where names are not unique.
+func Names(s *session.Session) cobra.CompletionFunc {
 	return s.Complete(func(ctx context.Context, cloud *client.Client) ([]string, error) {
 		all, err := cloud.VMs(ctx, client.ListOptions{})
 		count := map[string]int{}

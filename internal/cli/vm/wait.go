@@ -24,7 +24,7 @@ func wait(s *session.Session) *cobra.Command {
 			"cpucloud vm wait web --status SmallBalance --timeout 72h",
 		),
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: only(names(s)),
+		ValidArgsFunction: only(Names(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkWait(status, timeout); err != nil {
 				return err
@@ -33,7 +33,7 @@ func wait(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := find(cmd.Context(), cloud, args[0])
+			v, err := Find(cmd.Context(), cloud, args[0])
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		tests map[string]func(*db)
 	}{
 		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms},
-		{"placements", placements}, {"quotes", quotes}, {"earnings", earnings}, {"withdrawals", withdrawals}, {"limits", limits},
+		{"placements", placements}, {"quotes", quotes}, {"earnings", earnings}, {"withdrawals", withdrawals}, {"limits", limits}, {"history", histories},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func machine(n int) vm.VM {
 			Ports: []vm.Port{{Number: 22, Protocol: vm.TCP}, {Number: 53, Protocol: vm.UDP}}, VCPU: 2, RAMGiB: 4, StorageGiB: 25,
 		},
 		Goal: vm.Run, Generation: 3, Reached: 2, State: vm.Launching, Since: ends, Reason: "because ünïcode '?' \\", Deadline: ends.Add(1),
-		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Spent: 7, Epoch: 24 * time.Hour,
+		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Parts: vm.Parts{money.Max - 6, 3, 2, 1}, Spent: 7, Epoch: 24 * time.Hour,
 		CreatedAt: ends.Add(2 * time.Microsecond), ActivatedAt: ends.Add(3 * time.Microsecond),
 		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond), AffinityGroup: "db", KeyID: "key_9",
 	}
