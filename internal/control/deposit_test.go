@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +189,35 @@ func (closed) Name() string { return "shut" }
 
 func (closed) Deliver(context.Context, control.TakePayment) error {
 	return errors.New("nobody answers")
+}
+
+// Those who credit the same payment at once, on whichever replica, are answered
+// the same, and one of them that it was the first.
+func TestCreditTogether(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		anna, replicas := c.account("Anna", 0), []*control.Service{c.Service}
+		c.restart()
+		replicas = append(replicas, c.Service)
+		for n := range 10 {
+			receipts, first := make([]payment.Receipt, 6), 0
+			for _, err := range together(len(receipts), func(i int) error {
+				made, err := replicas[i%2].Credit(t.Context(), operator, anna.AccountID, control.Credit{Amount: 5, Note: "x", PaymentID: fmt.Sprint(n)})
+				receipts[i] = made.Receipt
+				return err
+			}) {
+				c.must("Credit", err)
+			}
+			for i := range receipts {
+				if !receipts[i].Again {
+					first++
+				}
+				receipts[i].Again = false
+				want(t, "receipt", receipts[i], receipts[0])
+			}
+			want(t, "how many were first", first, 1)
+			want(t, "balance", c.free(anna), money.Amount(5*(n+1)))
+		}
+		c.audit()
+	})
 }

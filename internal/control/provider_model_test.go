@@ -76,6 +76,7 @@ func (m *endings) activate() {
 }
 
 func (m *endings) end() {
+	m.bill()
 	v, ok := m.one()
 	if !ok || v.State == vm.Stopped {
 		return
@@ -95,6 +96,7 @@ func (m *endings) end() {
 }
 
 func (m *endings) remove() {
+	m.bill()
 	v, ok := m.one()
 	if !ok {
 		return
@@ -132,10 +134,17 @@ func (m *endings) advance() {
 	}
 }
 
+// bill charges the epochs that have begun, which the end of a VM does else.
+func (m *endings) bill() {
+	_, err := m.Bill(m.t.Context())
+	m.must("Bill", err)
+}
+
 // lose removes the server with all that is there, and has another one join.
 func (m *endings) lose() {
-	lost := m.look(m.agent.id)
 	m.silence(control.SilentAfter + time.Second)
+	m.bill()
+	lost := m.look(m.agent.id)
 	before := m.free(m.anna)
 	m.shop.lose(m.agent.id, "it burnt down")
 	want(m.t, "free balance, which a lost server leaves", m.free(m.anna), before)

@@ -100,3 +100,18 @@ func TestSeal(t *testing.T) {
 		note(what, ledger.Seal(changed, "1", "2").Hash)
 	}
 }
+
+// Seals are kept for good: what was sealed before entries had actors still fits,
+// and an actor changes the seal.
+func TestSealStays(t *testing.T) {
+	t.Parallel()
+	e := ledger.Credit(now, "anna", 100, "a gift", "pay_1")
+	const before = "ytogNb0iA/n4YrBlB3RWKOPrdxPI35QlOX1Zbl2Exsk"
+	if got := ledger.Seal(e, "from", "to").Hash; got != before {
+		t.Errorf("seal %q, want %q", got, before)
+	}
+	e.Actor = "acc_olga/key_1"
+	if got := ledger.Seal(e, "from", "to").Hash; got == before {
+		t.Error("an actor is not sealed")
+	}
+}
