@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -57,29 +56,6 @@ func (c *Client) CreateAccount(ctx context.Context, name, role string) (NewAccou
 // Accounts returns all accounts. Needs an operator's key.
 func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
 	return get[[]Account](ctx, c, "/v1/admin/accounts", nil)
-}
-
-// Balance returns the money of any account. Needs an operator's key.
-func (c *Client) Balance(ctx context.Context, account string) (Account, error) {
-	return get[Account](ctx, c, "/v1/admin/accounts/"+url.PathEscape(account)+"/balance", nil)
-}
-
-// SetBalance makes an account's free balance the amount. Needs an operator's key.
-func (c *Client) SetBalance(ctx context.Context, account string, amount Amount) (Account, error) {
-	return c.pay(ctx, http.MethodPut, account, "balance", amount)
-}
-
-// Credit adds the amount to an account's balance. Needs an operator's key.
-func (c *Client) Credit(ctx context.Context, account string, amount Amount) (Account, error) {
-	return c.pay(ctx, http.MethodPost, account, "credit", amount)
-}
-
-func (c *Client) pay(ctx context.Context, method, account, how string, amount Amount) (Account, error) {
-	var a Account
-	path := "/v1/admin/accounts/" + url.PathEscape(account) + "/" + how
-	// Setting a balance twice is setting it once; crediting twice is not.
-	err := c.do(ctx, call{method: method, path: path, body: map[string]Amount{"amount": amount}, answer: &a, safe: method == http.MethodPut})
-	return a, err
 }
 
 // CreateJoinToken makes a token with which one server joins as the invitation

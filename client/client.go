@@ -89,10 +89,11 @@ func (c *Client) URL() string { return c.base }
 type call struct {
 	method, path string
 	query        url.Values
-	body         any  // encoded as JSON unless nil
-	answer       any  // decoded into unless nil
-	safe         bool // doing it twice is doing it once
-	reads        bool // it changes nothing, though its method is not GET
+	body         any    // encoded as JSON unless nil
+	answer       any    // decoded into unless nil
+	safe         bool   // doing it twice is doing it once
+	key          string // Idempotency-Key, "" for none
+	reads        bool   // it changes nothing, though its method is not GET
 }
 
 // get reads the JSON at path.
@@ -138,6 +139,9 @@ func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	}
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.key != "" {
+		req.Header.Set("Idempotency-Key", r.key)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

@@ -98,9 +98,23 @@ func TestRequests(t *testing.T) {
 		`POST /v1/admin/accounts {"name":"a","role":"operator"}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.CreateAccount(ctx, "a", "operator")
 		},
-		`GET /v1/admin/accounts/acc_1/balance`:                  func(ctx context.Context, c *client.Client) (any, error) { return c.Balance(ctx, "acc_1") },
-		`PUT /v1/admin/accounts/acc_1/balance {"amount":"5"}`:   func(ctx context.Context, c *client.Client) (any, error) { return c.SetBalance(ctx, "acc_1", "5") },
-		`POST /v1/admin/accounts/acc_1/credit {"amount":"0.5"}`: func(ctx context.Context, c *client.Client) (any, error) { return c.Credit(ctx, "acc_1", "0.5") },
+		`GET /v1/admin/accounts/acc_1/balance`: func(ctx context.Context, c *client.Client) (any, error) { return c.Balance(ctx, "acc_1") },
+		`PUT /v1/admin/accounts/acc_1/balance {"amount":"5","note":"n"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.SetBalance(ctx, "acc_1", "5", "n")
+		},
+		`POST /v1/admin/accounts/acc_1/credit {"amount":"0.5","note":"n"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Credit(ctx, "acc_1", client.Credit{Amount: "0.5", Note: "n"})
+		},
+		`POST /v1/admin/accounts/acc_1/credit {"amount":"0.5","note":"n","paymentId":"p"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Credit(ctx, "acc_1", client.Credit{Amount: "0.5", Note: "n", PaymentID: "p"})
+		},
+		`GET /v1/admin/accounts/acc_1/payments`:      func(ctx context.Context, c *client.Client) (any, error) { return c.Payments(ctx, "acc_1") },
+		`GET /v1/admin/withdrawals`:                  func(ctx context.Context, c *client.Client) (any, error) { return c.AllWithdrawals(ctx, "") },
+		`GET /v1/admin/withdrawals?status=requested`: func(ctx context.Context, c *client.Client) (any, error) { return c.AllWithdrawals(ctx, "requested") },
+		`POST /v1/admin/withdrawals/w%2F/confirm {"reference":"r"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ConfirmWithdrawal(ctx, "w/", "r")
+		},
+		`POST /v1/admin/withdrawals/w/reject {"reason":"r"}`: func(ctx context.Context, c *client.Client) (any, error) { return c.RejectWithdrawal(ctx, "w", "r") },
 		`POST /v1/admin/join-tokens {"provider":"P","country":"US","city":"NYC","index":1,"tier":3,` +
 			`"prices":{"vcpu":"1","ram":"2","storage":"3","address":"4"},"validHours":24}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.CreateJoinToken(ctx, client.Invitation{
@@ -249,7 +263,14 @@ func TestRetries(t *testing.T) {
 			return err
 		}
 	}
-	credit := func(ctx context.Context, c *client.Client) error { _, err := c.Credit(ctx, "a", "1"); return err }
+	credit := func(ctx context.Context, c *client.Client) error {
+		_, err := c.Credit(ctx, "a", client.Credit{Amount: "1", Note: "n"})
+		return err
+	}
+	payment := func(ctx context.Context, c *client.Client) error {
+		_, err := c.Credit(ctx, "a", client.Credit{Amount: "1", Note: "n", PaymentID: "p"})
+		return err
+	}
 	remove := func(ctx context.Context, c *client.Client) error { _, err := c.DeleteVMs(ctx, "a"); return err }
 	refused := func(http.ResponseWriter, *http.Request) error { return syscall.ECONNREFUSED }
 	for name, c := range map[string]struct {
@@ -269,6 +290,7 @@ func TestRetries(t *testing.T) {
 		"deploy with an id, 503":   {deploy("r"), says(503, `{}`), 1, 2, true},
 		"deploy without an id":     {deploy(""), refused, 1, 1, false},
 		"credit is not repeated":   {credit, says(503, `{}`), 1, 1, false},
+		"credit of a payment":      {payment, says(503, `{}`), 1, 2, true},
 		"deletion is not repeated": {remove, refused, 1, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,9 +69,11 @@ type ServerInvitation struct {
 
 // Earnings is what a provider's VMs brought in.
 type Earnings struct {
-	Pending Amount        `json:"pending"` // charged, but its epoch is not over
-	Earned  Amount        `json:"earned"`
-	Rows    []EarningsRow `json:"rows"`
+	Pending     Amount        `json:"pending"`     // charged, but its epoch is not over
+	Earned      Amount        `json:"earned"`      // can be withdrawn
+	Withdrawing Amount        `json:"withdrawing"` // asked for and not paid yet
+	Withdrawn   Amount        `json:"withdrawn"`
+	Rows        []EarningsRow `json:"rows"`
 }
 
 // EarningsRow is the part of one VM, server or day.

@@ -60,6 +60,15 @@ func TestProviderRequests(t *testing.T) {
 		`POST /v1/providers/p/tokens {"datacenter":"d","offer":"o","name":"n","validHours":48}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.CreateServerToken(ctx, "p", client.ServerInvitation{Datacenter: "d", Offer: "o", Name: "n", ValidHours: 48})
 		},
+		`POST /v1/providers/p/withdrawals {"amount":"1","to":"t"} key k`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Withdraw(ctx, "p", client.WithdrawalRequest{Amount: "1", To: "t", RequestID: "k"})
+		},
+		`POST /v1/providers/p/withdrawals {"amount":"1","to":"t","note":"n"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Withdraw(ctx, "p", client.WithdrawalRequest{Amount: "1", To: "t", Note: "n"})
+		},
+		`GET /v1/providers/p/withdrawals`:                  func(ctx context.Context, c *client.Client) (any, error) { return c.Withdrawals(ctx, "p", "") },
+		`GET /v1/providers/p/withdrawals?status=cancelled`: func(ctx context.Context, c *client.Client) (any, error) { return c.Withdrawals(ctx, "p", "cancelled") },
+		`DELETE /v1/providers/p/withdrawals/w`:             func(ctx context.Context, c *client.Client) (any, error) { return c.CancelWithdrawal(ctx, "p", "w") },
 		`GET /v1/providers/p/earnings?by=vm`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Earnings(ctx, "p", "vm", time.Time{})
 		},
@@ -71,6 +80,9 @@ func TestProviderRequests(t *testing.T) {
 		_, err := do(t.Context(), cloud(func(w http.ResponseWriter, r *http.Request) error {
 			body, err := io.ReadAll(r.Body)
 			got = strings.TrimSpace(r.Method + " " + r.URL.RequestURI() + " " + string(body))
+			if key := r.Header.Get("Idempotency-Key"); key != "" {
+				got += " key " + key
+			}
 			_, _ = io.WriteString(w, "null") // decodes into everything
 			return err
 		}))

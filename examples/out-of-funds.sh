@@ -20,7 +20,7 @@ set_balance() {
 	local price
 	price=$(bin/cpucloud estimate -o yaml | value totalPricePerEpoch)
 	account=$(bin/cpucloud account -o yaml | value id)
-	bin/cpucloud admin balance set "$account" "$(awk -v p="$price" 'BEGIN { printf "%.6f", 3 * p }')" --data "$data/cloud"
+	bin/cpucloud admin balance set "$account" "$(awk -v p="$price" 'BEGIN { printf "%.6f", 3 * p }')" --note 'three epochs' --data "$data/cloud"
 }
 
 write_file() { inside 'echo "twelve orders, none lost" > /root/orders; sync; cat /root/orders; cat /proc/sys/kernel/random/boot_id > /root/boot; sync'; }
@@ -42,7 +42,7 @@ unreachable() {
 	return 1
 }
 
-pay() { bin/cpucloud admin balance credit "$account" 10 --data "$data/cloud"; }
+pay() { bin/cpucloud admin balance credit "$account" 10 --note "to go on" --data "$data/cloud"; }
 
 read_file() { inside 'cat /root/orders; cmp -s /root/boot /proc/sys/kernel/random/boot_id && echo "the same boot as before" || echo "a new boot, the old disk"'; }
 

@@ -95,7 +95,7 @@ func newCustomer(ctx context.Context, s *server.Server) (*client.Client, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.Control.Credit(ctx, control.System, a.ID, 1_000_000*money.USDC); err != nil {
+	if _, err := s.Control.SetBalance(ctx, control.System, a.ID, 1_000_000*money.USDC, "bench"); err != nil {
 		return nil, err
 	}
 	key, err := newIdentity()

@@ -70,7 +70,7 @@ func newPlane(ctx context.Context, engine, binary, database string, fleet []mach
 	if err != nil {
 		return nil, err
 	}
-	if _, err := operator.Credit(ctx, account.ID, balance); err != nil {
+	if _, err := operator.SetBalance(ctx, account.ID, balance, "bench"); err != nil {
 		return nil, err
 	}
 	p.key = account.APIKey

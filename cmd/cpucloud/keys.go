@@ -37,7 +37,7 @@ func writeDemo(ctx context.Context, f *folder, s *server.Server) error {
 		if err != nil {
 			return "", err
 		}
-		_, err = s.Control.Credit(ctx, control.System, made.ID, demoBalance)
+		_, err = s.Control.SetBalance(ctx, control.System, made.ID, demoBalance, "to try the cloud with")
 		return secret, err
 	}, s)
 }

@@ -30,6 +30,7 @@ type cloudFlags struct {
 	grace     time.Duration
 	retention time.Duration
 	fee       string
+	limits    limitFlags
 	verbose   bool
 
 	tlsCert string
@@ -48,6 +49,7 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	flags.DurationVar(&c.epoch, "epoch", 24*time.Hour, "billing period of a VM")
 	flags.DurationVar(&c.grace, "grace", 0, "how long a VM runs on with an epoch unpaid before it is powered off")
 	flags.StringVar(&c.fee, "fee", "0", "what the platform keeps of what providers earn, in percent, such as 2.5")
+	c.limits.register(flags)
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
 	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of a certificate and its chain: answer https alone; read again when it changes")
@@ -69,6 +71,10 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	if err != nil {
 		return nil, err
 	}
+	limits, err := c.limits.read()
+	if err != nil {
+		return nil, err
+	}
 	database := c.database
 	if database == "" {
 		database = sys.Env("CPUCLOUD_DATABASE")
@@ -78,7 +84,7 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	}
 	return server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
-		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, Fee: fee, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
 		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
 }

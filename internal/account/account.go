@@ -51,6 +51,14 @@ type Actor struct {
 	Role      Role
 }
 
+// String names the actor for those who look after it: account and key.
+func (a Actor) String() string {
+	if a.AccountID == "" { // the control plane itself
+		return a.KeyID
+	}
+	return a.AccountID + "/" + a.KeyID
+}
+
 // RequireOperator returns a Denied fault unless the actor runs the marketplace.
 func (a Actor) RequireOperator() error {
 	if a.Role != Operator {

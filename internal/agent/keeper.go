@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -158,8 +157,8 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 }
 
 // settle notes how a task ended. A first launch that can't work however often
-// it is tried makes the VM Broken; everything else is tried again, later and
-// later: a VM that ran once has a disk that is worth it.
+// it is tried, or did not for launchTries, makes the VM Broken; everything else is
+// tried again, later and later: a VM that ran once has a disk that is worth it.
 func (k *keeper) settle(ctx context.Context, t Task, err error) {
 	if err != nil {
 		k.Log.WarnContext(ctx, "vm task failed", "vm_id", t.ID, "verb", t.Verb, "error", err)
@@ -169,11 +168,12 @@ func (k *keeper) settle(ctx context.Context, t Task, err error) {
 	}
 	k.book.update(ctx, t.ID, func(e *entry) {
 		e.settle(t.Order.Generation, k.Now())
+		final := fault.Is(err, fault.Invalid)
 		switch {
 		case err == nil:
 			e.Reason = ""
-		case t.Verb == Launch && e.Started.IsZero() && hopeless(err, e.Attempt):
-			e.Broken, e.Reason = true, clip(fault.Message(err))
+		case t.Verb == Launch && e.Started.IsZero() && (final || e.Attempt >= launchTries):
+			e.Broken, e.Elsewhere, e.Reason = true, !final, clip(sorry(err))
 			e.tell("broken", k.Now(), "the VM can't be started: "+e.Reason)
 		default:
 			e.Reason = clip(excuse(err))
@@ -181,23 +181,20 @@ func (k *keeper) settle(ctx context.Context, t Task, err error) {
 	})
 }
 
-// fetchTries is how often a server of images may fail before its image counts
-// as one that can't be had: with the delays between, about a minute. Its customer
-// gets the money back and can choose another.
-const fetchTries = 7
-
-// hopeless reports whether a launch that ended in err will not do better.
-func hopeless(err error, attempts int) bool {
-	_, fetching := errors.AsType[fetchError](err)
-	return fault.Is(err, fault.Invalid) || fetching && attempts >= fetchTries
-}
+// launchTries is how often a first launch may fail before the VM counts as one
+// that can't be launched here: with the delays between, about a minute. It is
+// placed elsewhere then, or its customer gets the money back.
+const launchTries = 7
 
 // excuse says to a customer what a VM waits for.
-func excuse(err error) string {
+func excuse(err error) string { return sorry(err) + "; it is tried again" }
+
+// sorry says to a customer what went wrong.
+func sorry(err error) string {
 	if fault.Is(err, fault.Internal) {
-		return "a problem on the server, whose provider can see it; it is tried again"
+		return "a problem on the server, whose provider can see it"
 	}
-	return fault.Message(err) + "; it is tried again"
+	return fault.Message(err)
 }
 
 func clip(s string) string {

@@ -61,15 +61,6 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	return k.machine(ctx, o, base, link)
 }
 
-// fetchError is why an image could not be had.
-type fetchError struct{ error }
-
-// Error says what was attempted.
-func (e fetchError) Error() string { return "fetch image: " + e.error.Error() }
-
-// Unwrap returns the cause.
-func (e fetchError) Unwrap() error { return e.error }
-
 // base returns what the VM's disk lies on. It is written down before a disk is
 // made, and never asked of the web again: what is at the URL may have changed.
 func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
@@ -87,7 +78,7 @@ func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
 	k.book.tell(ctx, o.ID, "image", "fetching the image")
 	base, err = k.Disks.Get(ctx, o.Image, o.StorageGiB<<30, k.progress(ctx, o.ID))
 	if err != nil {
-		return base, fetchError{err}
+		return base, fmt.Errorf("fetch image: %w", err)
 	}
 	k.book.tell(ctx, o.ID, "image", "image fetched and checked")
 	return base, k.folder.write(baseName(o.ID), base, true)

@@ -21,6 +21,7 @@ type record struct {
 	Resumes    int       `json:"resumes,omitempty"` // how often it was started after that
 	Ready      bool      `json:"ready"`
 	Broken     bool      `json:"broken"`
+	Elsewhere  bool      `json:"elsewhere,omitempty"` // it is Broken, and another server may do better
 	Reason     string    `json:"reason,omitempty"`
 	Tried      int64     `json:"tried"`
 	Attempt    int       `json:"attempt"`
@@ -85,6 +86,7 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 		return s
 	}
 	s.Phase = phase(*o, e.sight(id))
+	s.Elsewhere = s.Phase == vm.Broken && e.Elsewhere
 	if s.Phase == vm.Booting && e.machine != hypervisor.Running && s.Reason == "" {
 		s.Reason = "the machine stopped and will be started again"
 		if e.Halted {

@@ -16,7 +16,8 @@ var getAccount = operation{
 	response: exampleAccount,
 }
 
-type accountBalance struct {
+// AccountBalance is an account with its money.
+type AccountBalance struct {
 	ID        string       `json:"id"`
 	Name      string       `json:"name"`
 	CreatedAt time.Time    `json:"createdAt"`
@@ -25,13 +26,13 @@ type accountBalance struct {
 	Spent     money.Amount `json:"spent" doc:"USDC charged by the VMs that are listed." example:"0.84"`
 }
 
-func balanceOf(b control.Balance) accountBalance {
-	return accountBalance{
+func balanceOf(b control.Balance) AccountBalance {
+	return AccountBalance{
 		ID: b.ID, Name: b.Name, CreatedAt: b.CreatedAt.UTC(), Balance: b.Free, Reserved: b.Reserved, Spent: b.Spent,
 	}
 }
 
-func (a *api) getAccount(c *call, _ none) (accountBalance, error) {
+func (a *api) getAccount(c *call, _ none) (AccountBalance, error) {
 	b, err := a.control.Balance(c.Context(), c.who, c.who.AccountID)
 	return balanceOf(b), err
 }

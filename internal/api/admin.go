@@ -18,9 +18,9 @@ var listAccounts = operation{
 	response: `[` + exampleAccount + `]`,
 }
 
-func (a *api) listAccounts(c *call, _ none) ([]accountBalance, error) {
+func (a *api) listAccounts(c *call, _ none) ([]AccountBalance, error) {
 	list, err := a.control.Accounts(c.Context(), c.who)
-	out := make([]accountBalance, len(list))
+	out := make([]AccountBalance, len(list))
 	for i, b := range list {
 		out[i] = balanceOf(b)
 	}
@@ -54,63 +54,6 @@ func (a *api) createAccount(c *call, in accountRequest) (createdAccount, error) 
 	role := cmp.Or(account.Role(in.Role), account.Customer)
 	made, key, err := a.control.CreateAccount(c.Context(), c.who, in.Name, role)
 	return createdAccount{ID: made.ID, Name: made.Name, APIKey: key}, err
-}
-
-var getBalance = operation{
-	method: http.MethodGet, path: "/v1/admin/accounts/{id}/balance", id: "getBalance", tag: "Operation", access: operator,
-	summary:  "Get an account's balance",
-	response: exampleAccount,
-	refusals: map[int]string{http.StatusNotFound: "no such account"},
-}
-
-func (a *api) getBalance(c *call, _ none) (accountBalance, error) {
-	b, err := a.control.Balance(c.Context(), c.who, c.PathValue("id"))
-	return balanceOf(b), err
-}
-
-var setBalance = operation{
-	method: http.MethodPut, path: "/v1/admin/accounts/{id}/balance", id: "setBalance", tag: "Operation", access: operator,
-	summary:  "Set an account's balance",
-	text:     "Deposits or withdraws the difference.",
-	request:  `{"amount": "100"}`,
-	response: exampleAccount,
-	refusals: amountRefusals,
-}
-
-var amountRefusals = map[int]string{
-	http.StatusBadRequest:          "amount has to be a decimal number in a string, not array",
-	http.StatusNotFound:            "no such account",
-	http.StatusUnprocessableEntity: `amount: amount "lots" is not a decimal number`,
-}
-
-type amountRequest struct {
-	Amount *decimal `json:"amount" nullable:"false" doc:"USDC with at most six decimals." example:"100"`
-}
-
-func (a *api) setBalance(c *call, in amountRequest) (accountBalance, error) {
-	amount, err := in.Amount.amount("amount")
-	if err != nil {
-		return accountBalance{}, err
-	}
-	b, err := a.control.SetBalance(c.Context(), c.who, c.PathValue("id"), amount)
-	return balanceOf(b), err
-}
-
-var creditAccount = operation{
-	method: http.MethodPost, path: "/v1/admin/accounts/{id}/credit", id: "creditAccount", tag: "Operation", access: operator,
-	summary:  "Add to an account's balance",
-	request:  `{"amount": "100"}`,
-	response: exampleAccount,
-	refusals: amountRefusals,
-}
-
-func (a *api) creditAccount(c *call, in amountRequest) (accountBalance, error) {
-	amount, err := in.Amount.amount("amount")
-	if err != nil {
-		return accountBalance{}, err
-	}
-	b, err := a.control.Credit(c.Context(), c.who, c.PathValue("id"), amount)
-	return balanceOf(b), err
 }
 
 var createJoinToken = operation{

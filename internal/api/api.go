@@ -28,6 +28,7 @@ type api struct {
 func New(c *control.Service, config Config) http.Handler {
 	a := newAPI(c, config)
 	a.serveDocument()
+	a.mux.HandleFunc("GET /metrics", a.metrics)
 	a.mux.HandleFunc("/", a.missing)
 	return a.guard(a.mux)
 }
@@ -85,9 +86,7 @@ func (a *api) routes() {
 
 	handle(a, listAccounts, a.listAccounts)
 	handle(a, createAccount, a.createAccount)
-	handle(a, getBalance, a.getBalance)
-	handle(a, setBalance, a.setBalance)
-	handle(a, creditAccount, a.creditAccount)
+	a.payments()
 	handle(a, createJoinToken, a.createJoinToken)
 	handle(a, simulateFleet, a.simulateFleet)
 	handle(a, advanceClock, a.advanceClock)
@@ -107,4 +106,18 @@ func (a *api) limitRoutes() {
 	handle(a, revokeAPIKey, a.revokeAPIKey)
 	handle(a, getAccountLimits, a.getAccountLimits)
 	handle(a, setAccountLimits, a.setAccountLimits)
+}
+
+// payments is the part of the table by which money comes and goes.
+func (a *api) payments() {
+	handle(a, getBalance, a.getBalance)
+	handle(a, setBalance, a.setBalance)
+	handle(a, creditAccount, a.creditAccount)
+	handle(a, listPayments, a.listPayments)
+	handle(a, requestWithdrawal, a.requestWithdrawal)
+	handle(a, listWithdrawals, a.listWithdrawals)
+	handle(a, cancelWithdrawal, a.cancelWithdrawal)
+	handle(a, listAllWithdrawals, a.listAllWithdrawals)
+	handle(a, confirmWithdrawal, a.confirmWithdrawal)
+	handle(a, rejectWithdrawal, a.rejectWithdrawal)
 }

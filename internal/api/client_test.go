@@ -142,6 +142,15 @@ type accountAnswer struct {
 	Balance   string    `json:"balance"`
 	Reserved  string    `json:"reserved"`
 	Spent     string    `json:"spent"`
+	Payment   *struct {
+		ID         string    `json:"id"`
+		Source     string    `json:"source"`
+		Amount     string    `json:"amount"`
+		Reason     string    `json:"reason"`
+		Actor      string    `json:"actor"`
+		CreditedAt time.Time `json:"creditedAt"`
+		Repeated   bool      `json:"repeated"`
+	} `json:"payment"` // of a credit alone
 }
 
 type limitAnswer struct {

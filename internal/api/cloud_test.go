@@ -83,11 +83,16 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 	c.handler = api.New(c.control, api.Config{Log: log, Version: "v-test"})
 	_, c.operator = c.newAccount("operator", account.Operator)
 	c.account, c.key = c.newAccount("Ada", account.Customer)
-	if _, err := c.control.Credit(tb.Context(), control.System, c.account, start*money.USDC); err != nil {
+	if _, err := c.control.Credit(tb.Context(), control.System, c.account, gift(start*money.USDC)); err != nil {
 		tb.Fatal(err)
 	}
 	c.agent = c.join("NYC")
 	return c
+}
+
+// gift is a credit of an amount.
+func gift(amount money.Amount) control.Credit {
+	return control.Credit{Amount: amount, Note: "a gift"}
 }
 
 func (c *cloud) newAccount(name string, role account.Role) (accountID, key string) {

@@ -189,11 +189,11 @@ func manyPorts(n int) string {
 func TestUnaffordable(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
-	c.sendAs(c.operator, "PUT", "/v1/admin/accounts/"+c.account+"/balance", `{"amount": "3.359999"}`).wants(http.StatusOK, nil)
+	c.sendAs(c.operator, "PUT", "/v1/admin/accounts/"+c.account+"/balance", `{"amount": "3.359999", "note": "to begin with"}`).wants(http.StatusOK, nil)
 	c.unchanged("an unaffordable deployment", func() {
 		c.send("POST", "/vms/v3", deployBody(`"instances": 1`, `"instances": 2`)).refused(422, "0.000001 USDC")
 	})
-	if _, err := c.control.Credit(t.Context(), control.System, c.account, money.Amount(1)); err != nil {
+	if _, err := c.control.Credit(t.Context(), control.System, c.account, gift(1)); err != nil {
 		t.Fatal(err)
 	}
 	c.deploy("2")
@@ -233,7 +233,7 @@ func TestIdempotency(t *testing.T) {
 		t.Errorf("%d VMs, want 2", n)
 	}
 	other, key := c.newAccount("other", "customer")
-	if _, err := c.control.Credit(t.Context(), control.System, other, money.USDC*10); err != nil {
+	if _, err := c.control.Credit(t.Context(), control.System, other, gift(money.USDC*10)); err != nil {
 		t.Fatal(err)
 	}
 	if a := c.sendAs(key, "POST", "/vms/v3", withID); a.status != 200 || a.body == first.body {

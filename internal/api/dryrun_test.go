@@ -12,6 +12,9 @@ import (
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/api"
 	"github.com/cpucloud/cpucloud/internal/control"
+	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/store/storetest"
 )
 
@@ -25,6 +28,7 @@ type scene struct {
 	nora  string // key of an account with a provider
 	vm    string // id of a VM of the customer
 	spare string // id of another key of the customer
+	asked string // id of a withdrawal of the provider that the VM is at
 }
 
 func newScene(t *testing.T, e storetest.Engine) *scene {
@@ -38,10 +42,30 @@ func newScene(t *testing.T, e storetest.Engine) *scene {
 	}
 	s.spare = made.ID
 	s.send("POST", "/ssh_keys", `{"name": "laptop", "publicKey": "`+keyLine+`"}`).wants(http.StatusCreated, nil)
+	s.withdraws()
 	_, s.nora = s.newAccount("Nora", account.Customer)
 	s.sendAs(s.nora, "POST", "/v1/providers", `{"name": "Nord"}`).wants(http.StatusCreated, nil)
 	s.sendAs(s.nora, "PUT", "/v1/providers/Nord/listing", fraListing).wants(http.StatusOK, nil)
 	return s
+}
+
+// withdraws has the provider ask for a part of what it earned.
+func (s *scene) withdraws() {
+	s.t.Helper()
+	if err := s.store.Write(s.t.Context(), func(tx *store.Tx) error {
+		p, err := tx.ProviderByName(s.t.Context(), "Example Hosting")
+		if err != nil {
+			return err
+		}
+		return tx.PostAll(s.t.Context(), []ledger.Entry{
+			{At: s.control.Now(), Kind: ledger.Settle, From: ledger.External, To: ledger.Earned(p.ID), Amount: 5 * money.USDC, Key: "earned"},
+		})
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	var w withdrawalAnswer
+	s.sendAs(s.operator, "POST", "/v1/providers/Example%20Hosting/withdrawals", `{"amount": "2", "to": "IBAN"}`).wants(http.StatusCreated, &w)
+	s.asked = w.ID
 }
 
 // silence has the server be lost.
@@ -81,10 +105,14 @@ func (s *scene) requests() map[string]request {
 		"benchmarkServer":       {s.operator, server + "/benchmark", ""},
 		"drainServer":           {s.operator, server + "/drain", `{"deadline": "72h"}`},
 		"removeServer":          {s.operator, server + "/remove", `{"lost": true}`},
+		"requestWithdrawal":     {s.operator, "/v1/providers/Example%20Hosting/withdrawals", `{"amount": "1", "to": "IBAN"}`},
+		"cancelWithdrawal":      {s.operator, "/v1/providers/Example%20Hosting/withdrawals/" + s.asked, ""},
+		"confirmWithdrawal":     {s.operator, "/v1/admin/withdrawals/" + s.asked + "/confirm", `{"reference": "r"}`},
+		"rejectWithdrawal":      {s.operator, "/v1/admin/withdrawals/" + s.asked + "/reject", `{"reason": "r"}`},
 		"terminateVM":           {s.operator, "/v1/providers/Example%20Hosting/vms/" + s.vm + "/terminate", `{"reason": "abuse"}`},
 		"createAccount":         {s.operator, "/v1/admin/accounts", `{"name": "Bert"}`},
-		"setBalance":            {s.operator, "/v1/admin/accounts/" + s.account + "/balance", `{"amount": "7"}`},
-		"creditAccount":         {s.operator, "/v1/admin/accounts/" + s.account + "/credit", `{"amount": "7"}`},
+		"setBalance":            {s.operator, "/v1/admin/accounts/" + s.account + "/balance", `{"amount": "7", "note": "n"}`},
+		"creditAccount":         {s.operator, "/v1/admin/accounts/" + s.account + "/credit", `{"amount": "7", "note": "n"}`},
 		"setAccountLimits":      {s.operator, "/v1/admin/accounts/" + s.account + "/limits", limits},
 		"createJoinToken": {s.operator, "/v1/admin/join-tokens", `{"provider": "New", "country": "DE", "city": "BER", "index": 1, "tier": 1,
 			"prices": {"vcpu": "0.2", "ram": "0.06", "storage": "0.004", "address": "0.1"}}`},

@@ -19,7 +19,7 @@ var getEarnings = operation{
 		{"by", "vm, server or day (in UTC); vm unless told.", "day"},
 		{"since", "Only what was charged or returned at this time (RFC 3339) or later.", "2026-01-01T00:00:00Z"},
 	},
-	response: `{"pending": "1.68", "earned": "120.5", "rows": [{"key": "2026-01-31", "day": "2026-01-31", "charged": "2.52", "returned": "0.21",
+	response: `{"pending": "1.68", "earned": "120.5", "withdrawing": "40", "withdrawn": "300", "rows": [{"key": "2026-01-31", "day": "2026-01-31", "charged": "2.52", "returned": "0.21",
 		"net": "2.31", "epochs": 3}]}`,
 	refusals: map[int]string{
 		http.StatusNotFound:            noProvider,
@@ -29,8 +29,12 @@ var getEarnings = operation{
 
 type earnings struct {
 	Pending money.Amount `json:"pending" doc:"USDC charged, of which a part is returned where an epoch is not delivered." example:"1.68"`
-	Earned  money.Amount `json:"earned" doc:"USDC earned for good." example:"120.5"`
-	Rows    []earning    `json:"rows" maxItems:"1000"`
+	Earned  money.Amount `json:"earned" doc:"USDC earned for good: what can be withdrawn." example:"120.5"`
+
+	Withdrawing money.Amount `json:"withdrawing" doc:"USDC asked for and not paid yet." example:"40"`
+	Withdrawn   money.Amount `json:"withdrawn" doc:"USDC paid out." example:"300"`
+
+	Rows []earning `json:"rows" maxItems:"1000"`
 }
 
 type earning struct {
@@ -54,7 +58,7 @@ func (a *api) getEarnings(c *call, _ none) (earnings, error) {
 	}
 	by := control.EarningsBy(cmp.Or(c.query.Get("by"), string(control.EarningsByVM)))
 	e, err := a.control.Earnings(c.Context(), c.who, c.PathValue("provider"), by, since)
-	out := earnings{Pending: e.Pending, Earned: e.Earned, Rows: make([]earning, len(e.Rows))}
+	out := earnings{Pending: e.Pending, Earned: e.Earned, Withdrawing: e.Withdrawing, Withdrawn: e.Withdrawn, Rows: make([]earning, len(e.Rows))}
 	for i, r := range e.Rows {
 		row := earning{Key: r.Key, Charged: r.Charged, Returned: r.Returned, Net: r.Charged - r.Returned, Epochs: r.Epochs}
 		switch by {

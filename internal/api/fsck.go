@@ -5,7 +5,7 @@ import "net/http"
 var checkAll = operation{
 	method: http.MethodGet, path: "/v1/admin/fsck", id: "checkAll", tag: "Operation", access: operator,
 	summary: "Check that all that is stored fits together",
-	text: "Goes through the whole ledger again, entry by entry, and compares balances with entries, reserves and charges with VMs, capacity with VMs and quotes. " +
+	text: "Goes through the whole ledger again, entry by entry, and compares balances with entries, reserves and charges with VMs, capacity with VMs and quotes, VMs with what agents reported last. " +
 		"It changes nothing, and tells 1,000 discrepancies at most.",
 	response: `{"sound": false, "entries": 120314, "vms": 20120, "servers": 310, "discrepancies": [{"subject": "entry charge:` + exampleID + `:7",
 		"text": "its seal does not fit", "repair": "find out who changed the database, and restore it from a backup of before"}]}`,

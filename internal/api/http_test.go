@@ -48,6 +48,10 @@ var admin = [][2]string{
 	{"POST", "/v1/admin/accounts/x/credit"},
 	{"GET", "/v1/admin/accounts/x/limits"},
 	{"PUT", "/v1/admin/accounts/x/limits"},
+	{"GET", "/v1/admin/accounts/x/payments"},
+	{"GET", "/v1/admin/withdrawals"},
+	{"POST", "/v1/admin/withdrawals/x/confirm"},
+	{"POST", "/v1/admin/withdrawals/x/reject"},
 	{"POST", "/v1/admin/join-tokens"},
 	{"POST", "/v1/admin/clock"},
 }

@@ -88,6 +88,9 @@ type earningsAnswer struct {
 	Pending string       `json:"pending"`
 	Earned  string       `json:"earned"`
 	Rows    []earningRow `json:"rows"`
+
+	Withdrawing string `json:"withdrawing"`
+	Withdrawn   string `json:"withdrawn"`
 }
 
 type earningRow struct {
@@ -389,6 +392,12 @@ func TestBadProviderRequests(t *testing.T) {
 			{"POST", "/v1/providers/Nord/vms/" + id + "/terminate", `{"reason": 1}`, 400, "reason has to be a string, not number"},
 			{"POST", "/v1/providers/Nord/vms/" + unknown + "/terminate", `{"reason": "x"}`, 404, `no VM with id "` + unknown + `"`},
 			{"POST", "/v1/providers/Nord/vms/7/terminate", `{"reason": "x"}`, 404, `no VM with id "7"`},
+			{"POST", "/v1/providers/Nord/withdrawals", `{"amount": "1", "to": "me"}`, 422, "0 USDC can be withdrawn, not 1"},
+			{"POST", "/v1/providers/Nord/withdrawals", `{"amount": "1"}`, 422, "to is not 1 to 200 printable characters on one line"},
+			{"POST", "/v1/providers/Nord/withdrawals", `{"to": "me"}`, 422, "amount is missing"},
+			{"POST", "/v1/providers/Nord/withdrawals", `{"amount": "1", "to": 7}`, 400, "to has to be a string, not number"},
+			{"GET", "/v1/providers/Nord/withdrawals?status=lost", ``, 422, `a withdrawal is requested, confirmed, rejected or cancelled, not "lost"`},
+			{"DELETE", "/v1/providers/Nord/withdrawals/wdr_none", ``, 404, `no withdrawal "wdr_none"`},
 			{"GET", "/v1/providers/Nord/earnings?by=year", ``, 422, `earnings are summed up by vm, server or day, not "year"`},
 			{"GET", "/v1/providers/Nord/earnings?since=yesterday", ``, 422, `since "yesterday" is not a time as RFC 3339 says`},
 		} {
@@ -417,7 +426,7 @@ func TestForeignProvider(t *testing.T) {
 				continue
 			}
 			tried++
-			body := `{"datacenters": [], "offers": [], "datacenter": "de-fra-1", "deadline": "72h", "lost": true, "reason": "why not"}`
+			body := `{"datacenters": [], "offers": [], "datacenter": "de-fra-1", "deadline": "72h", "lost": true, "reason": "why not", "amount": "1", "to": "me"}`
 			at := strings.NewReplacer("{provider}", "Nord", "{server}", "one", "{id}", id).Replace(path)
 			for _, key := range []string{other, c.key} {
 				c.sendAs(key, method, at, body).refused(404, `no provider "Nord"`)
@@ -430,8 +439,8 @@ func TestForeignProvider(t *testing.T) {
 			}
 		}
 	}
-	if tried != 12 {
-		t.Errorf("%d operations were tried, want 12", tried)
+	if tried != 15 {
+		t.Errorf("%d operations were tried, want 15", tried)
 	}
 	if v := c.one(id); v.Status != "New" {
 		t.Errorf("the VM is %s", v.Status)

@@ -37,7 +37,7 @@ type provider struct {
 	CreatedAt time.Time    `json:"createdAt"`
 	Servers   int          `json:"servers" minimum:"0" doc:"Without those that were removed."`
 	Pending   money.Amount `json:"pending" doc:"USDC charged, of which a part is returned to the customer where an epoch is not delivered." example:"1.68"`
-	Earned    money.Amount `json:"earned" doc:"USDC earned for good." example:"120.5"`
+	Earned    money.Amount `json:"earned" doc:"USDC earned for good, and not asked for yet." example:"120.5"`
 }
 
 func providerOf(p control.Provider) provider {

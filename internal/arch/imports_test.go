@@ -31,8 +31,9 @@ var may = map[string]string{
 	"internal/market":  "internal/fault internal/id internal/money internal/capacity",
 	"internal/ledger":  "internal/fault internal/id internal/money internal/capacity",
 	"internal/listing": "internal/fault internal/money",
+	"internal/payment": "internal/fault internal/money",
 	// floor 2: machinery
-	"internal/store":                    "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger",
+	"internal/store":                    "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment",
 	"internal/hypervisor":               "internal/fault",
 	"internal/hypervisor/qemu":          "internal/fault internal/hypervisor internal/hypervisor/qemu/qmp",
 	"internal/hypervisor/qemu/qmp":      "internal/fault",
@@ -48,7 +49,7 @@ var may = map[string]string{
 	"internal/image/seed":               "internal/fault",
 	"internal/wire":                     "internal/fault internal/id internal/money internal/capacity internal/vm",
 	// floor 3: the two brains
-	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/store",
+	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/store",
 	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire",
 	"internal/agent/benchmark": "internal/fault internal/capacity",
 	"internal/agent/discover":  "internal/fault internal/capacity",
@@ -66,7 +67,7 @@ var may = map[string]string{
 	"internal/cli/market":   "client internal/fault internal/money internal/cli/session",
 	"internal/cli/vm":       "client internal/fault internal/money internal/cli/session internal/cli/market internal/cli/key",
 	// floor 5: the whole
-	"internal/server": "internal/api internal/console internal/control internal/fault internal/store internal/wire internal/vm internal/account",
+	"internal/server": "internal/api internal/console internal/control internal/fault internal/payment internal/store internal/wire internal/vm internal/account",
 	"client":          "",
 }
 

@@ -122,8 +122,8 @@ func hintOf(e *client.Error) string {
 		return "wait a moment and try again"
 	case e.Message == client.NoSuitableOffer, e.Message == client.NotEnoughOffers:
 		return "`cpucloud offers` takes the same filters and shows what is free; loosen one of them"
-	case strings.Contains(e.Message, "deposit"), strings.Contains(e.Message, "balance"):
-		return "`cpucloud account` shows the balance; an operator raises it with `cpucloud admin balance credit ACCOUNT AMOUNT`"
+	case strings.Contains(e.Message, "USDC are missing"):
+		return "`cpucloud account` shows the balance; an operator raises it with `cpucloud admin balance credit ACCOUNT AMOUNT --note TEXT`"
 	case e.Status >= http.StatusInternalServerError:
 		return "try again later; the operator finds the request in the server's log"
 	}

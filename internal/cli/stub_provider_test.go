@@ -45,6 +45,8 @@ func (s *stub) sell(w http.ResponseWriter, r *http.Request, body doc) {
 		p.terminate(w, parts[2], body)
 	case route == "GET earnings":
 		p.earnings(w, r)
+	case strings.HasSuffix(route, " withdrawals"):
+		s.withdraw(w, r, p, parts[2:], body)
 	default:
 		refuse(w, http.StatusNotFound, "no such path; see /docs")
 	}
@@ -242,5 +244,5 @@ func (p *seller) earnings(w http.ResponseWriter, r *http.Request) {
 	if since > "2026-02-01" {
 		rows = []doc{}
 	}
-	answer(w, http.StatusOK, doc{"pending": "0.84", "earned": "12.6", "rows": rows})
+	answer(w, http.StatusOK, doc{"pending": "0.84", "earned": "12.6", "withdrawing": "5", "withdrawn": "20", "rows": rows})
 }

@@ -2,9 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -38,6 +36,8 @@ type stub struct {
 	down     int       // how many calls are still answered with 503
 	sellers  []*seller // providers
 	purse    purse
+	payments []string // ids of credits
+	payouts  []doc    // withdrawals
 }
 
 // newStub starts a stub that ends with the test.
@@ -110,8 +110,8 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var body doc
-	if r.Method != http.MethodGet {
-		if err := json.NewDecoder(r.Body).Decode(&body); err != nil && !errors.Is(err, io.EOF) {
+	if r.Method != http.MethodGet && r.ContentLength != 0 {
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			refuse(w, http.StatusBadRequest, err.Error())
 			return
 		}
@@ -180,8 +180,13 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 	case strings.HasPrefix(r.URL.Path, "/v1/admin/accounts/") && !strings.HasPrefix(r.URL.Path, "/v1/admin/accounts/acc_1/"):
 		refuse(w, http.StatusNotFound, "no such account")
 	case route == "PUT /v1/admin/accounts/acc_1/balance", route == "POST /v1/admin/accounts/acc_1/credit":
-		s.balance = body["amount"].(string)
-		answer(w, http.StatusOK, s.account())
+		s.pay(w, body)
+	case strings.HasPrefix(r.URL.Path, "/v1/admin/withdrawals"):
+		s.judge(w, r, body)
+	case route == "GET /v1/admin/accounts/acc_1/payments":
+		answer(w, http.StatusOK, []doc{
+			{"key": "deposit:operator:inv-7", "kind": "deposit", "amount": "12", "reason": "credit by the operator: invoice 7", "actor": "acc_0/key_0", "at": "2026-01-31T12:00:00Z"},
+		})
 	case route == "GET /v1/admin/accounts/acc_1/balance":
 		answer(w, http.StatusOK, s.account())
 	case route == "POST /v1/admin/join-tokens":

@@ -42,7 +42,10 @@ func (b *batch) name(o *order) error {
 
 // accept notes all that an accepted order writes.
 func (b *batch) accept(a acceptance) error {
-	draft := b.draft(a.order)
+	draft, err := b.draft(a)
+	if err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for i, p := range a.placed {
 		v, err := b.placed(draft, p)
@@ -88,14 +91,16 @@ func (b *batch) visit(ctx context.Context, placed []market.Placement) error {
 }
 
 // draft returns what all VMs of an order have in common.
-func (b *batch) draft(o *order) vm.VM {
-	d := o.wish
+func (b *batch) draft(a acceptance) (vm.VM, error) {
+	d, asked := a.wish, a.placing
+	asked.Configuration = a.placed[0].Configuration.Slug() // all are in the same one
+	wish, err := asked.text()
 	return vm.VM{
-		AccountID: o.who.AccountID, KeyID: o.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
-		Spec: vm.Spec{Hostname: d.Hostname, Image: d.Image, SSHKeys: o.keys, Ports: d.Ports},
+		AccountID: a.who.AccountID, KeyID: a.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
+		Spec: vm.Spec{Hostname: d.Hostname, Image: d.Image, SSHKeys: a.keys, Ports: d.Ports},
 		Goal: vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
-		Epoch: b.Epoch, CreatedAt: b.now,
-	}
+		Epoch: b.Epoch, CreatedAt: b.now, Wish: wish,
+	}, err
 }
 
 // placed returns the draft as one VM at its place; its address is given when

@@ -8,6 +8,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
@@ -137,26 +138,21 @@ func balanceOf(ctx context.Context, tx *store.Tx, a account.Account) (Balance, e
 	return Balance{Account: a, Free: free, Reserved: reserved, Spent: spent}, err
 }
 
-// Credit adds to an account's balance. For operators.
-func (s *Service) Credit(ctx context.Context, who account.Actor, accountID string, amount money.Amount) (Balance, error) {
-	return s.move(ctx, who, accountID, func(free money.Amount) (money.Amount, error) { return money.Sum(free, amount) })
-}
-
 // SetBalance makes an account's free balance the amount, by a deposit or a
-// withdrawal of the difference. For operators.
-func (s *Service) SetBalance(ctx context.Context, who account.Actor, accountID string, amount money.Amount) (Balance, error) {
-	return s.move(ctx, who, accountID, func(money.Amount) (money.Amount, error) { return amount, nil })
-}
-
-func (s *Service) move(ctx context.Context, who account.Actor, accountID string, to func(free money.Amount) (money.Amount, error)) (Balance, error) {
+// withdrawal of the difference: a correction, which no limit of deposits is for.
+// For operators. The customer reads the note; without one it is Invalid.
+func (s *Service) SetBalance(ctx context.Context, who account.Actor, accountID string, amount money.Amount, note string) (Balance, error) {
 	if err := who.RequireOperator(); err != nil {
+		return Balance{}, err
+	}
+	if err := payment.CheckNote(note); err != nil {
 		return Balance{}, err
 	}
 	key, err := s.newID("pay")
 	if err != nil {
 		return Balance{}, err
 	}
-	var out Balance
+	var then Balance
 	err = s.Store.Write(ctx, func(tx *store.Tx) error {
 		a, err := tx.Account(ctx, accountID)
 		if err != nil {
@@ -166,21 +162,27 @@ func (s *Service) move(ctx context.Context, who account.Actor, accountID string,
 		if err != nil {
 			return err
 		}
-		goal, err := to(free)
-		if err != nil {
+		if free == amount {
+			then, err = balanceOf(ctx, tx, a)
 			return err
 		}
-		if err := s.settle(ctx, tx, a.ID, goal-free, key); err != nil {
+		reason := "balance set by the operator: " + note
+		correction := ledger.Credit(s.Now(), a.ID, amount-free, reason, key)
+		if amount < free {
+			correction = ledger.Debit(s.Now(), a.ID, free-amount, reason, key)
+		}
+		correction.Actor = who.String()
+		if err := tx.PostAll(ctx, []ledger.Entry{correction}); err != nil {
 			return err
 		}
-		out, err = balanceOf(ctx, tx, a)
+		then, err = balanceOf(ctx, tx, a)
 		return err
 	})
 	if err != nil {
-		return out, err
+		return Balance{}, err
 	}
 	if store.Rehearsing(ctx) {
-		return out, nil
+		return then, nil
 	}
 	s.moneyCame(ctx)
 	return s.Balance(ctx, who, accountID)
@@ -195,15 +197,4 @@ func (s *Service) moneyCame(ctx context.Context) {
 	if _, err := s.Replenish(ctx); err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "VMs that wait for money not looked at", "error", err)
 	}
-}
-
-// settle moves the difference between an account and the world outside.
-func (s *Service) settle(ctx context.Context, tx *store.Tx, accountID string, difference money.Amount, key string) (err error) {
-	switch {
-	case difference > 0:
-		_, err = tx.Post(ctx, ledger.Credit(s.Now(), accountID, difference, "credit by the operator", key))
-	case difference < 0:
-		_, err = tx.Post(ctx, ledger.Debit(s.Now(), accountID, -difference, "correction by the operator", key))
-	}
-	return err
 }

@@ -144,23 +144,29 @@ func (b *batch) places(ctx context.Context, o *order) ([]market.Placement, error
 	if o.wish.QuoteID != "" {
 		return b.quoted(ctx, o)
 	}
-	return b.choose(ctx, o.who.AccountID, o.wish)
+	o.placing = placing{o.wish.Constraints, o.wish.Strategy}
+	return b.choose(ctx, o.who.AccountID, o.wish.AffinityGroup, o.wish.request())
 }
 
-// choose chooses places out of the index.
-func (b *batch) choose(ctx context.Context, accountID string, d Deployment) ([]market.Placement, error) {
-	r := market.Request{Constraints: d.Constraints, Instances: int(d.Instances), Strategy: d.Strategy}
-	if d.AffinityGroup != "" {
-		there, err := b.tx.AffinityServers(ctx, accountID, d.AffinityGroup)
+// request returns what a deployment asks of the index.
+func (d Deployment) request() market.Request {
+	return market.Request{Constraints: d.Constraints, Instances: int(d.Instances), Strategy: d.Strategy, Avoid: map[uint32]bool{}}
+}
+
+// choose chooses places out of the index for an account's VMs, kept apart from
+// those of their affinity group.
+func (b *batch) choose(ctx context.Context, accountID, group string, r market.Request) ([]market.Placement, error) {
+	if group != "" {
+		there, err := b.tx.AffinityServers(ctx, accountID, group)
 		if err != nil {
 			return nil, err
 		}
-		r.Apart, r.Avoid = true, map[uint32]bool{}
+		r.Apart = true
 		for number := range there {
 			r.Avoid[number] = true
 		}
 		for _, a := range b.accepted { // in the same group of orders, not stored yet
-			if a.who.AccountID == accountID && a.wish.AffinityGroup == d.AffinityGroup {
+			if a.who.AccountID == accountID && a.wish.AffinityGroup == group {
 				for _, p := range a.placed {
 					r.Avoid[p.Server] = true
 				}

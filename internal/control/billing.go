@@ -96,6 +96,24 @@ func (s *Service) bill(ctx context.Context, tx *store.Tx, list []vm.VM) (rung []
 	return rung, nil
 }
 
+// billBegun charges the epochs of a VM that began before a moment at which it
+// ends: what it costs does not depend on when the loop came by.
+func (s *Service) billBegun(ctx context.Context, tx *store.Tx, v *vm.VM, end time.Time) error {
+	if !v.State.Billed() || !v.NextBilling.Before(end) {
+		return nil
+	}
+	sheet, err := tx.Sheet(ctx, s.meter(v).Accounts()...)
+	if err != nil {
+		return err
+	}
+	var settled ledger.Settlements
+	if _, err := s.billOne(ctx, tx, sheet, v, end.Add(-time.Microsecond), &settled); err != nil {
+		return err
+	}
+	v.Reserved = sheet.Holds(ledger.Reserve(v.ID))
+	return s.settleAll(ctx, tx, &settled, end)
+}
+
 // settleAll gives providers for good what epochs brought in that are over.
 func (s *Service) settleAll(ctx context.Context, tx *store.Tx, settled *ledger.Settlements, now time.Time) error {
 	return tx.PostAll(ctx, settled.Entries(now))

@@ -36,7 +36,9 @@ func TestBillingModel(t *testing.T) {
 			c.fee = rapid.SampledFrom([]control.Fee{0, 33_333}).Draw(rt, "fee")
 			c.restart()
 			m := &bills{cloud: c, shop: c.shop("Nord", 1), paid: 9 * price}
-			m.agent = m.shop.join(places)
+			m.agents = []*agent{m.shop.join(places), m.shop.join(places / 2)}
+			m.other = m.Service
+			m.restart()
 			m.who = []account.Actor{c.account("Anna", 5*price), c.account("Bert", 4*price)}
 			m.deployers = append(slices.Clone(m.who), c.key(m.who[0], account.Limits{}))
 			m.run(rt)
@@ -48,12 +50,15 @@ func TestBillingModel(t *testing.T) {
 type bills struct {
 	*cloud
 	rt        *rapid.T
+	other     *control.Service // a replica on the same store
 	shop      shop
-	agent     *agent
+	agents    []*agent
 	who       []account.Actor
 	deployers []account.Actor // the same, and another key of the first
 	ids       []string
 	paid      money.Amount // deposits less withdrawals of all
+	latest    time.Time    // that the clock ever was at
+	back      bool         // the clock was set back
 }
 
 func (m *bills) run(rt *rapid.T) {
@@ -65,6 +70,13 @@ func (m *bills) run(rt *rapid.T) {
 		"ready":     func(*rapid.T) { m.seen(vm.Ready) },
 		"halted":    func(*rapid.T) { m.seen(vm.Halted) },
 		"broken":    func(*rapid.T) { m.seen(vm.Broken) },
+		"fails":     func(*rapid.T) { m.fails() },
+		"removed":   func(*rapid.T) { m.removed() },
+		"reprice":   func(*rapid.T) { m.reprices() },
+		"back":      func(*rapid.T) { m.setBack() },
+		"both bill": func(*rapid.T) { m.both((*control.Service).Bill) },
+		"both pay":  func(*rapid.T) { m.both((*control.Service).Replenish) },
+		"other":     func(*rapid.T) { m.turns() },
 		"absent":    func(*rapid.T) { m.seen(vm.Absent) },
 		"delete":    func(*rapid.T) { m.deletes() },
 		"terminate": func(*rapid.T) { m.terminates() },
@@ -117,7 +129,53 @@ func (m *bills) deploys() {
 
 func (m *bills) seen(phase vm.Phase) {
 	if id, ok := m.one(); ok {
-		m.agent.reports(phase, id)
+		on(m.stored(id), m.agents).reports(phase, id)
+	}
+}
+
+func (m *bills) fails() {
+	if id, ok := m.one(); ok {
+		on(m.stored(id), m.agents).fails(id)
+	}
+}
+
+// removed has a server do what it is told to remove.
+func (m *bills) removed() {
+	a := rapid.SampledFrom(m.agents).Draw(m.rt, "server")
+	for _, o := range a.orders() {
+		if o.Goal == vm.Remove {
+			m.must("Observe", a.sees(vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: vm.Absent}))
+		}
+	}
+}
+
+// reprices changes what VMs cost that are deployed from now on.
+func (m *bills) reprices() {
+	d := declared(1)
+	d.Offers[0].Address = (prices.Address + money.Amount(rapid.Int64Range(-20, 20).Draw(m.rt, "more"))).String()
+	m.shop.apply(d)
+}
+
+// setBack sets the clock back.
+func (m *bills) setBack() {
+	m.clock.advance(-time.Duration(rapid.Int64Range(1, 60).Draw(m.rt, "hours")) * time.Hour)
+	m.back = true
+}
+
+// turns has customers come to the other replica, a second later.
+func (m *bills) turns() {
+	m.Service, m.other = m.other, m.Service
+	m.Changed(m.t.Context())
+}
+
+// both has two replicas do something at once.
+func (m *bills) both(do func(*control.Service, context.Context) (int, error)) {
+	replicas := []*control.Service{m.Service, m.other}
+	for _, err := range together(2, func(i int) error {
+		_, err := do(replicas[i], m.t.Context())
+		return err
+	}) {
+		m.must("at once", err)
 	}
 }
 
@@ -169,7 +227,10 @@ func (m *bills) away() {
 }
 
 func (m *bills) check() {
-	m.audit()
+	if now := m.clock.Now(); now.After(m.latest) {
+		m.latest = now
+	}
+	m.sound()
 	m.checkUse()
 	reserved, spent, owed := money.Amount(0), money.Amount(0), money.Amount(0)
 	for _, id := range m.ids {
@@ -220,8 +281,8 @@ func (m *bills) checkVM(v vm.VM) {
 	// it was powered off: each start is one epoch at once and one for each that
 	// it ran on after it.
 	if !v.ActivatedAt.IsZero() {
-		end := m.clock.Now()
-		if !v.EndedAt.IsZero() {
+		end := m.latest
+		if !m.back && !v.EndedAt.IsZero() {
 			end = v.EndedAt
 		}
 		most := int64(end.Sub(v.ActivatedAt)/v.Epoch) + 1 + m.starts(v.ID)

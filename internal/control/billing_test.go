@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -17,9 +18,14 @@ func (c *cloud) pass(d time.Duration) {
 	c.must("AdvanceClock", err)
 }
 
+// gift is a credit of an amount.
+func gift(amount money.Amount) control.Credit {
+	return control.Credit{Amount: amount, Note: "a gift"}
+}
+
 func (c *cloud) pay(name string, accountID string, amount money.Amount) {
 	c.t.Helper()
-	_, err := c.Credit(c.t.Context(), operator, accountID, amount)
+	_, err := c.Credit(c.t.Context(), operator, accountID, gift(amount))
 	c.must(name, err)
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/store/storetest"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -74,6 +75,8 @@ type cloud struct {
 	grace      time.Duration
 	length     time.Duration // of an epoch; 0 for a day
 	fee        ledger.Fee
+	limits     payment.Limits
+	sources    []control.PaymentSource
 }
 
 type clock struct {
@@ -115,7 +118,7 @@ func (c *cloud) restart() {
 	}
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
-		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, Retention: retention, Fee: c.fee, Launch: launch, Advance: c.clock.advance,
+		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
 		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})
 	if err != nil {
@@ -131,7 +134,7 @@ func (c *cloud) account(name string, balance money.Amount) account.Actor {
 	c.must("CreateAccount", err)
 	who, err := c.Authenticate(c.t.Context(), secret)
 	c.must("Authenticate", err)
-	_, err = c.SetBalance(c.t.Context(), operator, a.ID, balance)
+	_, err = c.SetBalance(c.t.Context(), operator, a.ID, balance, "to begin with")
 	c.must("SetBalance", err)
 	return who
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 )
 
@@ -37,6 +38,9 @@ type Config struct {
 	Fee       Fee           // of what providers earn
 	Launch    time.Duration // how long a VM may stay New, and then Launching
 	Images    []Image       // offered as default images
+
+	Limits  payment.Limits  // of deposits and withdrawals
+	Sources []PaymentSource // of payments, besides operators
 
 	Simulation    bool          // operators may add simulated servers
 	SimulatedBoot time.Duration // until a VM on one of them is Active
@@ -60,7 +64,8 @@ type Service struct {
 	listening  atomic.Pointer[time.Time] // since when agents can be heard
 	loads      loads                     // guarded by the shelf being filled
 	bounds     bounds                    // guarded by the shelf being filled
-	key        ed25519.PrivateKey        // signs what agents are asked
+	tallies    tallies
+	key        ed25519.PrivateKey // signs what agents are asked
 }
 
 // System is the actor of the control plane itself.

@@ -167,7 +167,7 @@ func TestRepeatedAfterRefusal(t *testing.T) {
 		d.RequestID = "7"
 		_, err := c.Deploy(t.Context(), anna, d)
 		wantFault(t, "without money", err, fault.Unaffordable)
-		_, err = c.Credit(t.Context(), operator, anna.AccountID, 2*price)
+		_, err = c.Credit(t.Context(), operator, anna.AccountID, gift(2*price))
 		c.must("Credit", err)
 		made, err := c.Deploy(t.Context(), anna, d)
 		c.must("Deploy", err)

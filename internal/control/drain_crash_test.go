@@ -3,7 +3,6 @@ package control_test
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,36 +14,14 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// mortal is a context that ends when it was asked so many times whether it has:
-// at each statement of the store there is such a moment or more.
-type mortal struct {
-	context.Context //nolint:containedctx // it is one
-	end             context.CancelFunc
-	left            atomic.Int64
+// mortal is a context that ends in the middle of something.
+type mortal struct{ *storetest.Mortal }
+
+func newMortal(ctx context.Context, questions int64) mortal {
+	return mortal{storetest.NewMortal(ctx, questions)}
 }
 
-func newMortal(ctx context.Context, questions int64) *mortal {
-	m := &mortal{}
-	m.Context, m.end = context.WithCancel(ctx)
-	m.left.Store(questions)
-	return m
-}
-
-func (m *mortal) Done() <-chan struct{} {
-	m.asked()
-	return m.Context.Done()
-}
-
-func (m *mortal) Err() error {
-	m.asked()
-	return m.Context.Err()
-}
-
-func (m *mortal) asked() {
-	if m.left.Add(-1) < 0 {
-		m.end()
-	}
-}
+func (m mortal) end() { m.End() }
 
 // drained is a server whose time to be drained has come, with VMs that are
 // Active for half of their epoch by then.

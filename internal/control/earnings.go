@@ -27,8 +27,12 @@ const (
 // Earnings is what a provider's VMs brought in.
 type Earnings struct {
 	Pending money.Amount // charged for epochs that may still have to be returned in part
-	Earned  money.Amount // for good
-	Rows    []store.Earning
+	Earned  money.Amount // for good, and not asked for yet
+
+	Withdrawing money.Amount // asked for, and not paid yet
+	Withdrawn   money.Amount // paid
+
+	Rows []store.Earning
 }
 
 // Earnings returns what a provider holds, and what its VMs brought in since a
@@ -46,6 +50,11 @@ func (s *Service) Earnings(ctx context.Context, who account.Actor, provider stri
 		if e.Earned, err = tx.Balance(ctx, ledger.Earned(p.ID)); err != nil {
 			return err
 		}
+		withdrawn, err := tx.Withdrawn(ctx, p.ID)
+		if err != nil {
+			return err
+		}
+		e.Withdrawing, e.Withdrawn = withdrawn.Requested, withdrawn.Confirmed
 		e.Rows, err = tx.Earnings(ctx, p.ID, by, since, MaxEarnings)
 		return err
 	})

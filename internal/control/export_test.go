@@ -31,3 +31,6 @@ func (s *Service) StepDrain(ctx context.Context, serverID string) (more bool, er
 func (s *Service) FsckWithin(ctx context.Context, tx *store.Tx) (Soundness, error) {
 	return check(ctx, tx)
 }
+
+// Changed is what keepFresh does each second.
+func (s *Service) Changed(ctx context.Context) { s.changed(ctx) }

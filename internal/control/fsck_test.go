@@ -11,6 +11,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -20,6 +21,82 @@ func (c *cloud) fsck() control.Soundness {
 	found, err := c.Fsck(c.t.Context(), operator)
 	c.must("Fsck", err)
 	return found
+}
+
+// sound checks that all that is stored fits together, whatever agents say.
+func (c *cloud) sound() {
+	c.t.Helper()
+	for _, d := range c.fsck().Discrepancies {
+		if !strings.Contains(d.Text, "agent") {
+			c.t.Errorf("found %+v", d)
+		}
+	}
+}
+
+// What agents reported last and what is stored of the VMs on their servers have
+// to fit, where a server is heard.
+func TestFsckOfReports(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		nord, anna := c.shop("Nord", 1), c.account("Anna", 20*price)
+		a := nord.join(4)
+		runs, halted, gone := c.deploy(anna), c.deploy(anna), c.deploy(anna)
+		ready := func(id string) vm.Sighting { return vm.Sighting{ID: id, Generation: 1, Phase: vm.Ready} }
+		absent := vm.Sighting{ID: gone, Generation: 2, Phase: vm.Absent}
+		c.must("Observe", a.sees(ready(runs), ready(halted), ready(gone)))
+		c.remove(anna, gone)
+		fresh := c.deploy(anna)
+		const foreign = "0x00000000000000000000000000000000000000ff"
+		for _, report := range []struct {
+			name    string
+			seen    []vm.Sighting
+			subject string // "" when nothing is wrong
+			text    string
+		}{
+			{"as it should be", []vm.Sighting{ready(runs), ready(halted), ready(gone)}, "", ""},
+			{"a VM is started again", []vm.Sighting{ready(runs), {ID: halted, Generation: 1, Phase: vm.Booting}, ready(gone)}, "", ""},
+			{"a new one is on its way", []vm.Sighting{ready(runs), ready(halted), ready(gone), {ID: fresh, Phase: vm.Preparing}}, "", ""},
+			{"removed", []vm.Sighting{ready(runs), ready(halted), absent}, "", ""},
+			{"told once", []vm.Sighting{ready(runs), ready(halted)}, "", ""},
+			{"a VM is missing", []vm.Sighting{ready(halted)}, "VM " + runs, "Active, and the agent of server " + a.id + " does not report it"},
+			{"a VM is off", []vm.Sighting{ready(runs), {ID: halted, Generation: 1, Phase: vm.Halted}}, "VM " + halted, "reports it as halted"},
+			{"a VM came back", []vm.Sighting{ready(runs), ready(halted), ready(gone)}, "VM " + gone, "it is gone, and the agent of server " + a.id + " reports it as ready"},
+			{"a stranger", []vm.Sighting{ready(runs), ready(halted), {ID: foreign, Phase: vm.Quarantined}}, "server " + a.id, "reports VM " + foreign + " as quarantined, which nobody asked for"},
+		} {
+			c.must("Observe", a.sees(report.seen...))
+			found := c.fsck().Discrepancies
+			if report.subject == "" {
+				want(t, report.name, found, []control.Discrepancy(nil))
+				continue
+			}
+			want(t, report.name+": how many", len(found), 1)
+			want(t, report.name, found[0].Subject, report.subject)
+			if !strings.Contains(found[0].Text, report.text) {
+				t.Errorf("%s: %s, want … %s", report.name, found[0].Text, report.text)
+			}
+		}
+		c.silence(2 * control.SilentAfter)
+		want(t, "of a server that is not heard nothing is known", len(c.fsck().Discrepancies), 0)
+	})
+}
+
+// A VM that is powered off for want of money must not run.
+func TestFsckOfUnpaidVM(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *cloud) {
+		a, anna := c.join(room(1)), c.account("Anna", 2*price)
+		id := c.deploy(anna)
+		a.reports(vm.Ready, id)
+		c.pass(2 * epoch)
+		want(t, "unpaid", c.stored(id).State, vm.InsufficientFunds)
+		want(t, "its agent has not obeyed yet", len(c.fsck().Discrepancies), 0)
+		a.reports(vm.Halted, id)
+		want(t, "it has", len(c.fsck().Discrepancies), 0)
+		a.reports(vm.Ready, id)
+		found := c.fsck().Discrepancies
+		want(t, "it runs", len(found), 1)
+		want(t, "what to do", found[0].Repair, "look at it on server "+a.id+": it runs unpaid")
+	})
 }
 
 // What does not fit together is found, and what to do about it is said.
@@ -33,9 +110,11 @@ func TestFsck(t *testing.T) {
 		c.pass(epoch / 2)
 		nord.terminate(ends)
 		a.reports(vm.Absent, ends)
+		a.reports(vm.Ready, runs)
 		waits := c.deploy(anna)
 		held, err := c.Quote(t.Context(), anna, wish(1), control.ShortestQuote)
 		c.must("Quote", err)
+		asked := nord.withdraw(price / 4)
 		sound := c.fsck()
 		want(t, "sound", sound, control.Soundness{Entries: sound.Entries, VMs: 3, Servers: 1})
 		if sound.Entries < 6 {
@@ -70,6 +149,19 @@ func TestFsck(t *testing.T) {
 			{"a quote that lost its places", "server " + a.id, "are taken", func(ctx context.Context, tx *store.Tx) error {
 				_, err := tx.EndQuote(ctx, held.ID, c.clock.Now())
 				return err
+			}},
+			{"a withdrawal that was paid past the control plane", "withdrawal " + asked.ID, "paid 0 and gave back 0", func(ctx context.Context, tx *store.Tx) error {
+				asked.State, asked.Decision = payment.Confirmed, payment.Decision{DecidedAt: start}
+				return tx.DecideWithdrawal(ctx, asked.Withdrawal)
+			}},
+			{"what a provider is being paid", "provider " + provider, "its requests add up to", func(ctx context.Context, tx *store.Tx) error {
+				return tx.PostAll(ctx, []ledger.Entry{ledger.Asked(start, provider, "wdr_none", 1)})
+			}},
+			{"a withdrawal that is gone", "withdrawal wdr_none", "no such withdrawal", func(ctx context.Context, tx *store.Tx) error {
+				return tx.PostAll(ctx, []ledger.Entry{ledger.Asked(start, provider, "wdr_none", 1)})
+			}},
+			{"a request that nothing was taken for", "provider " + provider, "its requests add up to", func(ctx context.Context, tx *store.Tx) error {
+				return tx.InsertWithdrawal(ctx, payment.Withdrawal{ID: "wdr_x", ProviderID: provider, Amount: 1, State: payment.Requested})
 			}},
 		} {
 			broken := errStop

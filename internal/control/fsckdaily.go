@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -11,8 +12,9 @@ import (
 
 const (
 	fsckEvery = 24 * time.Hour
-	fsckAt    = "fsck_at" // the setting: when it was begun last, in seconds since 1970
-	fsckTold  = 20        // discrepancies in the log
+	fsckFound = "fsck_found" // the setting: when the newest check ended, in seconds since 1970, and how many discrepancies it found
+	fsckAt    = "fsck_at"    // the setting: when it was begun last, in seconds since 1970
+	fsckTold  = 20           // discrepancies in the log
 )
 
 // FsckDaily checks all that is stored once a day, on one replica, and tells the
@@ -55,4 +57,21 @@ func (s *Service) FsckDaily(ctx context.Context) (int, error) {
 		s.Log.ErrorContext(ctx, "the daily check found discrepancies", "count", n, "to_do", "`cpucloud admin fsck` tells all of them")
 	}
 	return 1, nil
+}
+
+// checked returns how many discrepancies the newest check found, and when; the
+// zero time before the first.
+func checked(ctx context.Context, tx *store.Tx) (discrepancies int64, when time.Time, err error) {
+	text, err := tx.Setting(ctx, fsckFound)
+	if err != nil {
+		if fault.Is(err, fault.NotFound) {
+			err = nil
+		}
+		return 0, time.Time{}, err
+	}
+	var seconds int64
+	if _, err := fmt.Sscanf(text, "%d %d", &seconds, &discrepancies); err != nil {
+		return 0, time.Time{}, fmt.Errorf("read setting %s: %w", fsckFound, err)
+	}
+	return discrepancies, time.Unix(seconds, 0).UTC(), nil
 }

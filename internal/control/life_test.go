@@ -173,7 +173,7 @@ func TestSweep(t *testing.T) {
 		swept(1)
 		v := c.stored(waiting)
 		want(t, "waiting", purse(v), sum(vm.Failed, 0, 0))
-		want(t, "reason", v.Reason, "was not launched in time: waiting for its server")
+		want(t, "reason", v.Reason, "could not be launched within 10m0s: waiting for its server")
 		c.clock.advance(launch)
 		swept(1)
 		want(t, "launching", purse(c.stored(launching)), sum(vm.Failed, 0, 0))

@@ -247,12 +247,13 @@ func (m *model) pay() {
 	i := m.account()
 	amount := money.Amount(rapid.Int64Range(0, int64(7*price)).Draw(m.t, "amount"))
 	if rapid.Bool().Draw(m.t, "credit") {
-		_, err := m.c.Credit(m.t.Context(), operator, m.who[i].AccountID, amount)
+		amount++ // nothing is no payment
+		_, err := m.c.Credit(m.t.Context(), operator, m.who[i].AccountID, gift(amount))
 		m.c.must("Credit", err)
 		m.free[i], m.paid[i] = m.free[i]+amount, m.paid[i]+amount
 		return
 	}
-	_, err := m.c.SetBalance(m.t.Context(), operator, m.who[i].AccountID, amount)
+	_, err := m.c.SetBalance(m.t.Context(), operator, m.who[i].AccountID, amount, "so be it")
 	m.c.must("SetBalance", err)
 	m.free[i], m.paid[i] = amount, m.paid[i]+amount-m.free[i]
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -34,7 +35,10 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 		}
 		rung, err = s.sight(ctx, tx, serverID, vms, r.VMs)
 		sells = sells || tx.Revised() != 0
-		return err
+		return firstErrorOf(
+			func() error { return err },
+			func() error { return tx.PutSightings(ctx, serverID, r.VMs) },
+		)
 	})
 	if err != nil {
 		s.refuse(ctx, serverID, r, err)
@@ -44,6 +48,11 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 		s.changed(ctx)
 	}
 	s.ring(ctx, rung...)
+	if slices.ContainsFunc(r.VMs, func(seen vm.Sighting) bool { return seen.Elsewhere }) {
+		if _, err := s.Sweep(ctx); err != nil {
+			s.Log.WarnContext(ctx, "VMs that could not be launched are looked at later", "error", err)
+		}
+	}
 	return nil
 }
 
@@ -51,7 +60,7 @@ func (s *Service) Observe(ctx context.Context, serverID string, r vm.Report) err
 func (s *Service) sight(ctx context.Context, tx *store.Tx, serverID string, vms []vm.VM, seen []vm.Sighting) (rung []string, err error) {
 	there := make(map[string]vm.VM, len(vms))
 	for _, v := range vms {
-		there[v.ID] = v
+		there[v.OnServer()] = v
 	}
 	for _, sighting := range seen {
 		v, known := there[sighting.ID]
@@ -77,6 +86,9 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 		return false, nil // a generation that was never given is no report to build on
 	}
 	for _, step := range seen.Steps[:min(len(seen.Steps), vm.MaxSteps)] {
+		if v.KnownAs != "" {
+			break // its story goes on elsewhere
+		}
 		if err := tx.PutEvent(ctx, v.ID, vm.Event{At: step.At, Key: "agent:" + printable(step.Key), Text: printable(step.Text)}); err != nil {
 			return false, err
 		}
@@ -88,6 +100,9 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	v.Reached = max(v.Reached, seen.Generation)
 	if cause, ok := seen.Phase.Cause(); ok && (cause != vm.SeenBroken || v.ActivatedAt.IsZero()) { // one that ran keeps its disk
 		switch next := vm.Next(v.State, cause); {
+		case next == vm.Failed && seen.Elsewhere:
+			v.Reason, v.Deadline = printable(seen.Reason), s.Now().UTC() // see giveUp
+			return true, tx.UpdateVM(ctx, v)
 		case next == vm.Failed:
 			return true, s.end(ctx, tx, v, cause, "could not be launched: "+printable(seen.Reason))
 		case next == vm.Active && v.State != vm.Active:
@@ -122,7 +137,7 @@ func (s *Service) activate(ctx context.Context, tx *store.Tx, v vm.VM) error {
 		v.ActivatedAt = now
 		line.Key, line.Text = "active", fmt.Sprintf("active at %s after %s; the first epoch was charged: %s USDC", v.Address, now.Sub(v.CreatedAt).Round(100*time.Millisecond), v.Price)
 	}
-	v.NextBilling = now.Add(v.Epoch)
+	v.NextBilling, v.Wish = now.Add(v.Epoch), ""
 	v.Reached = max(v.Reached, 1)
 	m := s.meter(&v)
 	sheet, err := tx.Sheet(ctx, m.Accounts()...)

@@ -30,6 +30,8 @@ type order struct {
 	keys   []string // public key lines
 	noKeys error    // why there are none
 
+	placing placing // what is asked of its places
+
 	made    []Deployed
 	plan    Plan
 	servers []string // whose lists changed

@@ -94,16 +94,16 @@ func TestTerminateAtTheEdges(t *testing.T) {
 			after  time.Duration
 			phase  vm.Phase
 			part   money.Amount
-			active bool
+			epochs money.Amount // that had begun; two are paid for
 		}{
-			"new":                 {0, "", 0, false},
-			"launching":           {0, vm.Booting, 0, false},
-			"at once":             {0, vm.Ready, price, true},
-			"after half an epoch": {epoch / 2, vm.Ready, price / 2, true},
-			"a moment before":     {epoch - time.Microsecond, vm.Ready, 0, true},
-			"at the end":          {epoch, vm.Ready, 0, true},
-			"long after":          {5 * epoch, vm.Ready, 0, true},
-			"clock set back":      {-time.Hour, vm.Ready, price, true},
+			"new":                 {0, "", 0, 0},
+			"launching":           {0, vm.Booting, 0, 0},
+			"at once":             {0, vm.Ready, price, 1},
+			"after half an epoch": {epoch / 2, vm.Ready, price / 2, 1},
+			"a moment before":     {epoch - time.Microsecond, vm.Ready, 0, 1},
+			"at the end":          {epoch, vm.Ready, 0, 1},
+			"long after":          {5 * epoch, vm.Ready, 0, 2},
+			"clock set back":      {-time.Hour, vm.Ready, price, 1},
 		} {
 			anna := c.account(name, 2*price)
 			id := c.deploy(anna)
@@ -112,10 +112,7 @@ func TestTerminateAtTheEdges(t *testing.T) {
 			}
 			c.clock.advance(row.after)
 			want(t, name+": returned", nord.terminate(id), row.part)
-			spent := money.Amount(0)
-			if row.active {
-				spent = price - row.part
-			}
+			spent := row.epochs*price - row.part
 			want(t, name, purse(c.stored(id)), sum(vm.Terminated, 2*price-spent, spent))
 			want(t, name+": deadline", c.stored(id).Deadline, time.Time{})
 			c.remove(anna, id)

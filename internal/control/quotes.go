@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -56,7 +57,7 @@ func (s *Service) Quote(ctx context.Context, who account.Actor, d Deployment, ho
 		if err := b.allowance(ctx, who.AccountID, d.Instances); err != nil {
 			return err
 		}
-		placed, err := b.choose(ctx, who.AccountID, d)
+		placed, err := b.choose(ctx, who.AccountID, d.AffinityGroup, d.request())
 		if err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func (s *Service) Quote(ctx context.Context, who account.Actor, d Deployment, ho
 		if err := b.budget.allows(who, useOf(q.Total, b.Epoch)); err != nil {
 			return err
 		}
-		return b.hold(ctx, who.AccountID, q, placed)
+		return b.hold(ctx, who.AccountID, q, placing{d.Constraints, d.Strategy}, placed)
 	})
 	if err != nil {
 		b.undo()
@@ -105,11 +106,15 @@ func (b *batch) allowance(ctx context.Context, accountID string, more int64) err
 }
 
 // hold stores a quote and takes what it holds.
-func (b *batch) hold(ctx context.Context, accountID string, q Quote, placed []market.Placement) error {
+func (b *batch) hold(ctx context.Context, accountID string, q Quote, asked placing, placed []market.Placement) error {
 	if err := b.visit(ctx, placed); err != nil {
 		return err
 	}
-	kept := store.Quote{ID: q.ID, AccountID: accountID, CreatedAt: b.now, ExpiresAt: q.ExpiresAt}
+	wish, err := asked.text()
+	if err != nil {
+		return err
+	}
+	kept := store.Quote{ID: q.ID, AccountID: accountID, Wish: wish, CreatedAt: b.now, ExpiresAt: q.ExpiresAt}
 	amounts := map[string]capacity.Vector{}
 	var takings []store.Taking
 	for _, p := range placed {
@@ -149,6 +154,11 @@ func (b *batch) quoted(ctx context.Context, o *order) ([]market.Placement, error
 	for _, p := range q.Places {
 		if !b.shelf.Open(p.Number) {
 			return nil, fault.Newf(fault.Conflict, "a server of quote %s takes no VMs any more; ask for a new quote", q.ID)
+		}
+	}
+	if q.Wish != "" {
+		if err := json.Unmarshal([]byte(q.Wish), &o.placing); err != nil {
+			return nil, fmt.Errorf("read what quote %s was made for: %w", q.ID, err)
 		}
 	}
 	return b.placesOf(q)

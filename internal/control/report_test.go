@@ -277,9 +277,15 @@ func TestAuthorisation(t *testing.T) {
 				_, _, err := c.CreateAccount(t.Context(), who, "Eve", account.Operator)
 				return err
 			},
-			"Accounts":     func(who account.Actor) error { _, err := c.Accounts(t.Context(), who); return err },
-			"Credit":       func(who account.Actor) error { _, err := c.Credit(t.Context(), who, who.AccountID, 1); return err },
-			"SetBalance":   func(who account.Actor) error { _, err := c.SetBalance(t.Context(), who, who.AccountID, 1); return err },
+			"Accounts": func(who account.Actor) error { _, err := c.Accounts(t.Context(), who); return err },
+			"Credit": func(who account.Actor) error {
+				_, err := c.Credit(t.Context(), who, who.AccountID, gift(1))
+				return err
+			},
+			"SetBalance": func(who account.Actor) error {
+				_, err := c.SetBalance(t.Context(), who, who.AccountID, 1, "mine")
+				return err
+			},
 			"Invite":       func(who account.Actor) error { _, err := c.Invite(t.Context(), who, invitation()); return err },
 			"Reprice":      func(who account.Actor) error { return c.Reprice(t.Context(), who, "Nord", market.Prices{}) },
 			"AdvanceClock": func(who account.Actor) error { _, err := c.AdvanceClock(t.Context(), who, time.Hour); return err },

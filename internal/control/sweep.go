@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -33,33 +34,61 @@ func (s *Service) Sweep(ctx context.Context) (swept int, err error) {
 			}
 		}
 		swept += len(ids) - len(errs)
+		if len(ids) > 0 {
+			s.changed(ctx)
+		}
 		if len(errs) > 0 || len(ids) < sweepBatch {
 			return swept, errors.Join(errs...)
 		}
 	}
 }
 
+// giveUp ends what a VM waits for whose deadline has passed. One that was not
+// launched is placed on another server first, out of an index that is as new as
+// the store; see storeGroup.
 func (s *Service) giveUp(ctx context.Context, vmID string) error {
+	s.shelf.filling.Lock()
+	defer s.shelf.filling.Unlock()
+	err := s.giveUpOn(ctx, vmID, s.shelf.Revision())
+	if fault.Is(err, fault.Conflict) {
+		err = s.giveUpOn(ctx, vmID, everything)
+	}
+	return err
+}
+
+func (s *Service) giveUpOn(ctx context.Context, vmID string, since int64) error {
 	var rung []string
 	err := s.Store.Write(ctx, func(tx *store.Tx) error {
+		rung = nil
+		b := &batch{Service: s, tx: tx, now: s.Now().UTC()}
 		v, err := tx.VM(ctx, vmID)
-		if err != nil || v.Deadline.IsZero() || v.Deadline.After(s.Now()) {
+		if err != nil || v.Deadline.IsZero() || v.Deadline.After(b.now) {
 			return err // it moved on in the meantime
 		}
 		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
 		if v.State == vm.InsufficientFunds {
 			return s.expire(ctx, tx, v)
 		}
-		reason := "was not launched in time"
+		why := fmt.Sprintf("could not be launched within %s", b.now.Sub(v.Since).Round(time.Second))
 		if v.Reason != "" {
-			reason += ": " + v.Reason
+			why += ": " + v.Reason
 		}
-		return s.end(ctx, tx, v, vm.Overdue, reason)
+		if err := s.catchUp(ctx, tx, since); err != nil {
+			return err
+		}
+		replaced, woken, err := b.replace(ctx, v, why)
+		if err != nil || replaced {
+			rung = woken
+			return err
+		}
+		return s.end(ctx, tx, v, vm.Overdue, why)
 	})
-	if err == nil {
-		s.ring(ctx, rung...)
+	if err != nil {
+		s.loads = loads{}
+		return err
 	}
-	return err
+	s.ring(ctx, rung...)
+	return nil
 }
 
 // sweepEvery is how often deadlines are looked at.
@@ -71,8 +100,13 @@ func (s *Service) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { s.keepFresh(ctx) })
 	running.Go(func() { // beside the others: it takes seconds for each million entries
-		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"all that is stored was checked", s.FsckDaily}) })
+		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"fsck", "all that is stored was checked", s.FsckDaily}) })
 	})
+	if len(s.Sources) > 0 {
+		running.Go(func() { // beside the others: the world outside may be slow
+			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"payments", "payments were credited", s.Collect}) })
+		})
+	}
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
 	}
@@ -95,18 +129,19 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 
 // duty is something that time brings.
 type duty struct {
-	what string
+	name string // in metrics
+	what string // in the log
 	do   func(context.Context) (int, error)
 }
 
 // money is what the clock brings to VMs and those who pay for them.
 func (s *Service) money() []duty {
 	return []duty{
-		{"gave up overdue VMs", s.Sweep},
-		{"billed VMs", s.Bill},
-		{"VMs go on that were short of money", s.Replenish},
-		{"quotes expired", s.ExpireQuotes},
-		{"drains ended", s.EndDrains},
+		{"sweep", "gave up overdue VMs", s.Sweep},
+		{"bill", "billed VMs", s.Bill},
+		{"replenish", "VMs go on that were short of money", s.Replenish},
+		{"quotes", "quotes expired", s.ExpireQuotes},
+		{"drains", "drains ended", s.EndDrains},
 	}
 }
 
@@ -123,8 +158,8 @@ func (s *Service) duties(ctx context.Context) error {
 // tick does once what time brings.
 func (s *Service) tick(ctx context.Context) {
 	for _, duty := range append(s.money(),
-		duty{"servers became unreachable", s.NoteSilence},
-		duty{"old changes of the marketplace forgotten", s.PruneMarket},
+		duty{"silence", "servers became unreachable", s.NoteSilence},
+		duty{"prune", "old changes of the marketplace forgotten", s.PruneMarket},
 	) {
 		s.perform(ctx, duty)
 	}
@@ -132,7 +167,11 @@ func (s *Service) tick(ctx context.Context) {
 
 // perform does a duty and tells the operator what came of it.
 func (s *Service) perform(ctx context.Context, d duty) {
-	if n, err := d.do(ctx); err != nil && ctx.Err() == nil {
+	n, err := d.do(ctx)
+	if ctx.Err() == nil {
+		s.tallies.count(d.name, n, err)
+	}
+	if err != nil && ctx.Err() == nil {
 		s.Log.ErrorContext(ctx, "a duty failed", "duty", d.what, "error", err)
 	} else if n > 0 {
 		s.Log.InfoContext(ctx, "a duty was done", "duty", d.what, "count", n)

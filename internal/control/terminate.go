@@ -84,11 +84,14 @@ func checkReason(reason string, required bool) error {
 // it is heard or not: its place is free once the agent has done so. Of a VM that
 // has ended nothing changes.
 func (s *Service) terminate(ctx context.Context, tx *store.Tx, v vm.VM, reason string) error {
-	next := vm.Next(v.State, vm.EndedByProvider)
-	if next == v.State {
+	if vm.Next(v.State, vm.EndedByProvider) == v.State {
 		return nil
 	}
 	now := s.Now().UTC()
+	if err := s.billBegun(ctx, tx, &v, now); err != nil {
+		return err
+	}
+	next := vm.Next(v.State, vm.EndedByProvider)
 	server, err := tx.Server(ctx, v.ServerID)
 	if err != nil {
 		return err

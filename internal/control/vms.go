@@ -312,11 +312,14 @@ func (s *Service) owned(ctx context.Context, tx *store.Tx, who account.Actor, gi
 // back to its customer, and its server is asked to remove it. A VM that ended
 // before only changes its state.
 func (s *Service) end(ctx context.Context, tx *store.Tx, v vm.VM, cause vm.Cause, reason string) error {
-	next := vm.Next(v.State, cause)
-	if next == v.State {
+	if vm.Next(v.State, cause) == v.State {
 		return nil
 	}
 	now := s.Now().UTC()
+	if err := s.billBegun(ctx, tx, &v, now); err != nil {
+		return err
+	}
+	next := vm.Next(v.State, cause)
 	v.State, v.Since, v.Reason, v.Deadline = next, now, reason, time.Time{}
 	text := reason
 	if err := s.settleLast(ctx, tx, &v, 0, now); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/money"
@@ -27,6 +28,12 @@ type Books struct {
 	Findings  []Finding
 	standings map[Account]*Standing
 	paid      map[string]money.Amount // by VM
+	payouts   map[string]Payout       // by withdrawal
+}
+
+// Payout is what entries say of a withdrawal.
+type Payout struct {
+	Asked, Paid, Restored money.Amount
 }
 
 // Read takes the next entry in the order in which they were written.
@@ -39,8 +46,11 @@ func (b *Books) Read(e Sealed) {
 	if sealed := Seal(e.Entry, from.Head, to.Head); sealed.Hash != e.Hash {
 		b.find(Finding{Entry: e.Key, Text: "its seal does not fit: it, or one before it in the chain of " + string(e.From) + " or " + string(e.To) + ", was changed or is gone"})
 	}
-	if e.Kind == Charge || e.Kind == Return {
+	switch {
+	case e.Kind == Charge || e.Kind == Return:
 		b.pay(e.Entry)
+	case e.From.isWithdrawing() || e.To.isWithdrawing():
+		b.payOut(e.Entry)
 	}
 	// The chain goes on with what is stored, so that one change is one finding.
 	from.Amount, from.Head = from.Amount-e.Amount, e.Hash
@@ -60,6 +70,28 @@ func (b *Books) pay(e Entry) {
 	}
 	b.paid[e.VM] += e.Amount
 }
+
+// payOut notes what became of a withdrawal, whose id stands behind the kind in
+// the keys of its entries.
+func (b *Books) payOut(e Entry) {
+	if b.payouts == nil {
+		b.payouts = map[string]Payout{}
+	}
+	_, id, _ := strings.Cut(e.Key, ":")
+	p := b.payouts[id]
+	switch {
+	case e.To.isWithdrawing():
+		p.Asked += e.Amount
+	case e.To == External:
+		p.Paid += e.Amount
+	default:
+		p.Restored += e.Amount
+	}
+	b.payouts[id] = p
+}
+
+// Payouts returns what the entries read say of withdrawals, by their ids.
+func (b *Books) Payouts() map[string]Payout { return maps.Clone(b.payouts) }
 
 // Paid returns what a VM was charged by the entries read, less what was returned.
 func (b *Books) Paid(vmID string) money.Amount { return b.paid[vmID] }

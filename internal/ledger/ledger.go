@@ -34,6 +34,16 @@ func Pending(providerID string) Account { return Account("provider:" + providerI
 // Earned returns the account of what a provider earned for good.
 func Earned(providerID string) Account { return Account("provider:" + providerID) }
 
+// Withdrawing returns the account of what a provider has asked for and was not
+// paid yet.
+func Withdrawing(providerID string) Account {
+	return Account("provider:" + providerID + withdrawing)
+}
+
+const withdrawing = ":withdrawing"
+
+func (a Account) isWithdrawing() bool { return strings.HasSuffix(string(a), withdrawing) }
+
 // MayOwe reports whether the account may be below zero.
 func (a Account) MayOwe() bool { return a == External }
 
@@ -43,7 +53,7 @@ type Kind string
 // The kinds of entries.
 const (
 	Deposit    Kind = "deposit"    // external → customer
-	Withdrawal Kind = "withdrawal" // customer → external
+	Withdrawal Kind = "withdrawal" // customer, or provider withdrawing → external
 	Hold       Kind = "hold"       // customer → reserve, at deploy
 	Charge     Kind = "charge"     // reserve → provider pending, one epoch
 	TopUp      Kind = "topup"      // customer → reserve
@@ -51,6 +61,8 @@ const (
 	Return     Kind = "return"     // provider pending → reserve, the part of an epoch that was not delivered
 	Settle     Kind = "settle"     // provider pending → provider, once an epoch is over
 	Commission Kind = "fee"        // provider pending → platform, the fee
+	Request    Kind = "request"    // provider → provider withdrawing, asked for
+	Restore    Kind = "restore"    // provider withdrawing → provider, not paid after all
 )
 
 // Entry moves Amount from one account to another. It is never changed.
@@ -63,6 +75,7 @@ type Entry struct {
 	VM     string       // the VM it is about, "" for none
 	Epoch  int64        // the epoch that a charge pays or a return is of, from 1; 0 for other kinds
 	Reason string       // a sentence for the customer
+	Actor  string       // who moved it by hand, for the operator alone; "" for nobody
 	// Key is unique in the ledger: whatever is retried makes the same key, and
 	// so no second entry.
 	Key string
@@ -118,6 +131,15 @@ func Release(at time.Time, accountID, vmID string, rest money.Amount, reason str
 	return Entry{
 		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: rest, VM: vmID,
 		Reason: reason, Key: "refund:" + vmID,
+	}
+}
+
+// Difference returns to a VM's customer a part of its reserve that is not needed
+// any more: since generation n of what is wanted of it, it costs less.
+func Difference(at time.Time, accountID, vmID string, part money.Amount, n int64) Entry {
+	return Entry{
+		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: part, VM: vmID,
+		Reason: "its new place costs less", Key: fmt.Sprintf("refund:%s:%d", vmID, n),
 	}
 }
 

@@ -52,6 +52,18 @@ func TestEntries(t *testing.T) {
 			ledger.Release(now, "anna", "0x1", 50, "deleted"),
 			ledger.Entry{Kind: ledger.Refund, From: "vm:0x1", To: "account:anna", Amount: 50, VM: "0x1", Reason: "deleted", Key: "refund:0x1"},
 		},
+		{
+			ledger.Asked(now, "nord", "wdr_1", 50),
+			ledger.Entry{Kind: ledger.Request, From: "provider:nord", To: "provider:nord:withdrawing", Amount: 50, Reason: "asked for: wdr_1", Key: "request:wdr_1"},
+		},
+		{
+			ledger.Paid(now, "nord", "wdr_1", 50),
+			ledger.Entry{Kind: ledger.Withdrawal, From: "provider:nord:withdrawing", To: "external", Amount: 50, Reason: "paid: wdr_1", Key: "withdrawal:wdr_1"},
+		},
+		{
+			ledger.Restored(now, "nord", "wdr_1", 50),
+			ledger.Entry{Kind: ledger.Restore, From: "provider:nord:withdrawing", To: "provider:nord", Amount: 50, Reason: "not paid: wdr_1", Key: "restore:wdr_1"},
+		},
 	} {
 		c.want.At = now
 		if c.got != c.want {
@@ -126,7 +138,7 @@ func TestDepositFor(t *testing.T) {
 func TestMayOwe(t *testing.T) {
 	t.Parallel()
 	for _, a := range []ledger.Account{
-		ledger.Platform, ledger.Customer("external"), ledger.Reserve("0x1"), ledger.Pending("nord"), ledger.Earned("nord"), "",
+		ledger.Platform, ledger.Customer("external"), ledger.Reserve("0x1"), ledger.Pending("nord"), ledger.Earned("nord"), ledger.Withdrawing("nord"), "",
 	} {
 		if a.MayOwe() {
 			t.Errorf("%q may be below zero", a)

@@ -34,6 +34,9 @@ func Seal(e Entry, from, to Hash) Sealed {
 		b = append(number(b, int64(len(text))), text...)
 	}
 	b = number(number(number(b, e.At.UnixMicro()), int64(e.Amount)), e.Epoch)
+	if e.Actor != "" { // entries from before there were actors keep their seals
+		b = append(number(b, int64(len(e.Actor))), e.Actor...)
+	}
 	sum := sha256.Sum256(b)
 	return Sealed{e, Hash(base64.RawStdEncoding.EncodeToString(sum[:]))}
 }

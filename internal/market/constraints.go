@@ -13,27 +13,27 @@ import (
 // nothing in particular. Lists are alternatives; different members must all
 // hold. Within an entry "" stands for anything.
 type Constraints struct {
-	Configuration string             // slug of a basic configuration
-	Countries     []string           // ISO 3166-1 alpha-2
-	CPU           []capacity.CPU     // manufacturer and architecture count
-	Memory        []capacity.Memory  // type and generation
-	Storage       []capacity.Storage // type
-	Extra         []ExtraStorage     // beyond the configuration, per VM
-	MaxPrice      *money.Amount      // per VM and epoch, inclusive, with extra storage
+	Configuration string             `json:",omitempty"` // slug of a basic configuration
+	Countries     []string           `json:",omitempty"` // ISO 3166-1 alpha-2
+	CPU           []capacity.CPU     `json:",omitempty"` // manufacturer and architecture count
+	Memory        []capacity.Memory  `json:",omitempty"` // type and generation
+	Storage       []capacity.Storage `json:",omitempty"` // type
+	Extra         []ExtraStorage     `json:",omitempty"` // beyond the configuration, per VM
+	MaxPrice      *money.Amount      `json:",omitempty"` // per VM and epoch, inclusive, with extra storage
 
 	Where                            // beyond the v3 API
-	MinTier        int64             // of the datacenter
-	Certifications []string          // that the datacenter must all have
-	MinMeasured    capacity.Measured // of the server; figures that are 0 ask for nothing, DiskFsync and Network are upper bounds
+	MinTier        int64             `json:",omitempty"` // of the datacenter
+	Certifications []string          `json:",omitempty"` // that the datacenter must all have
+	MinMeasured    capacity.Measured `json:",omitzero"`  // of the server; figures that are 0 ask for nothing, DiskFsync and Network are upper bounds
 }
 
 // Where names providers and datacenters to take or to leave. A provider is
 // named by id or name, a datacenter by id or slug.
 type Where struct {
-	Providers          []string
-	ExcludeProviders   []string
-	Datacenters        []string
-	ExcludeDatacenters []string
+	Providers          []string `json:",omitempty"`
+	ExcludeProviders   []string `json:",omitempty"`
+	Datacenters        []string `json:",omitempty"`
+	ExcludeDatacenters []string `json:",omitempty"`
 }
 
 // ExtraStorage asks for more disk.

@@ -17,6 +17,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/console"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
@@ -36,6 +37,9 @@ type Config struct {
 	Retention time.Duration // how long the disk of an unpaid VM is kept
 	Fee       control.Fee   // of what providers earn
 	TestClock bool          // let operators move the clock forward
+
+	Limits  payment.Limits          // of deposits and withdrawals
+	Sources []control.PaymentSource // of payments, besides operators
 
 	Simulation    bool          // let operators add simulated servers
 	SimulatedBoot time.Duration // until a VM on one of them is Active
@@ -91,7 +95,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, Fee: c.Fee, Launch: launchWithin,
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
 		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})

@@ -108,7 +108,7 @@ func (b *Books) money(ctx context.Context, tx *store.Tx, accountID string) (err 
 			b.VMs = append(b.VMs, v)
 			b.Reserved += v.Reserved
 			b.Rent += v.Spent
-		case ledger.Charge, ledger.TopUp, ledger.Refund, ledger.Return, ledger.Settle, ledger.Commission:
+		case ledger.Charge, ledger.TopUp, ledger.Refund, ledger.Return, ledger.Settle, ledger.Commission, ledger.Request, ledger.Restore:
 		}
 	}
 	if b.Free+b.Reserved+b.Rent != b.Paid {

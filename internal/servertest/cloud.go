@@ -114,7 +114,7 @@ func (c *Cloud) Customer(balance client.Amount, options ...client.Option) *clien
 	if err != nil {
 		c.tb.Fatalf("make customer: %v", err)
 	}
-	if _, err := c.Operator.SetBalance(c.tb.Context(), made.ID, balance); err != nil {
+	if _, err := c.Operator.SetBalance(c.tb.Context(), made.ID, balance, "to begin with"); err != nil {
 		c.tb.Fatalf("set balance: %v", err)
 	}
 	customer := client.New(c.URL, made.APIKey, options...)

@@ -103,7 +103,7 @@ func TestLaunchIsGivenUp(t *testing.T) {
 		t.Fatalf("advance clock: %v", err)
 	}
 	v = reach(t, anna, id, client.StatusFailed)
-	if !strings.Contains(v.Reason, "not launched in time") || !strings.Contains(v.Reason, "502") {
+	if !strings.Contains(v.Reason, "could not be launched within 30m") || !strings.Contains(v.Reason, "502") {
 		t.Errorf("reason %q", v.Reason)
 	}
 	wantPurse(t, anna, money.USDC, 0, 0)

@@ -9,7 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cpucloud/cpucloud/internal/agent"
 	networkfake "github.com/cpucloud/cpucloud/internal/network/fake"
@@ -65,6 +68,7 @@ func play(role string, log *slog.Logger) error {
 // process is one that is killed and started again.
 type process struct {
 	t    *testing.T
+	args []string
 	env  []string
 	log  *os.File
 	role string
@@ -77,11 +81,17 @@ type process struct {
 
 func newProcess(t *testing.T, role string, env ...string) *process {
 	t.Helper()
+	return newProcessUnder(t, nil, role, env...)
+}
+
+// newProcessUnder is newProcess as the child of another program.
+func newProcessUnder(t *testing.T, parent []string, role string, env ...string) *process {
+	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, role: role, log: log, env: append(env, roleVariable+"="+role, "PATH="+os.Getenv("PATH"))}
+	p := &process{t: t, role: role, log: log, args: append(parent, os.Args[0]), env: append(env, roleVariable+"="+role, "PATH="+os.Getenv("PATH"))}
 	p.start()
 	t.Cleanup(func() {
 		p.kill()
@@ -100,8 +110,9 @@ func newProcess(t *testing.T, role string, env ...string) *process {
 func (p *process) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cmd = exec.Command(os.Args[0])
+	p.cmd = exec.Command(p.args[0], p.args[1:]...)
 	p.cmd.Env, p.cmd.Stderr = p.env, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a parent is killed with its child
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err == nil {
 		err = p.cmd.Start()
@@ -109,6 +120,23 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Errorf("start %s: %v", p.role, err)
 	}
+}
+
+// revive starts the process again if it has ended.
+func (p *process) revive() {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err == nil && info.Signo != 0 {
+		p.kill()
+		p.start()
+	}
+}
+
+// killed returns how often the process was killed.
+func (p *process) killed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kills
 }
 
 // kill kills the process as the kernel does when it has no memory left, and
@@ -119,7 +147,7 @@ func (p *process) kill() {
 	if p.cmd == nil || p.cmd.Process == nil {
 		return
 	}
-	_ = p.cmd.Process.Kill()
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	_ = p.cmd.Wait()
 	_ = p.stdin.Close()
 	p.cmd = nil

@@ -25,6 +25,7 @@ func TestBooksFindTampering(t *testing.T) {
 			"an entry that was never made": `INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason) VALUES ('x', 1, 'deposit', 'external', 'account:a', 1, '', 0, '')`,
 			"an entry's time":              `UPDATE entries SET at = at + 1 WHERE key = 'deposit:1'`,
 			"an entry's reason":            `UPDATE entries SET reason = 'x' WHERE key = 'deposit:2'`,
+			"who made an entry":            `UPDATE entries SET actor = 'acc_b/key_b' WHERE key = 'deposit:2'`,
 			"an entry's key":               `UPDATE entries SET key = 'deposit:3' WHERE key = 'deposit:2'`,
 			"an entry's seal":              `UPDATE entries SET hash = 'x' WHERE key = 'deposit:2'`,
 			"the last entry is gone":       `DELETE FROM entries WHERE key = 'withdrawal:1'`,
@@ -37,9 +38,11 @@ func TestBooksFindTampering(t *testing.T) {
 				t.Parallel()
 				s := e.Open(t)
 				at := time.Unix(1, 0)
+				second := ledger.Credit(at, "b", 100, "", "2")
+				second.Actor = "acc_a/key_a"
 				err := s.Write(t.Context(), func(tx *store.Tx) error {
 					for _, entry := range []ledger.Entry{
-						ledger.Credit(at, "a", 100, "", "1"), ledger.Credit(at, "b", 100, "", "2"), ledger.Debit(at, "a", 30, "", "1"),
+						ledger.Credit(at, "a", 100, "", "1"), second, ledger.Debit(at, "a", 30, "", "1"),
 					} {
 						if _, err := tx.Post(t.Context(), entry); err != nil {
 							return err

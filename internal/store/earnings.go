@@ -79,7 +79,7 @@ func (t *Tx) Earnings(ctx context.Context, providerID string, by EarningsBy, sin
 
 // LastCharge returns the newest charge of a VM, or a NotFound fault.
 func (t *Tx) LastCharge(ctx context.Context, vmID string) (ledger.Entry, error) {
-	r, err := row[entryRow](ctx, t, "it was never charged", `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason
+	r, err := row[entryRow](ctx, t, "it was never charged", `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor
 		FROM entries WHERE from_account = ? AND kind = 'charge' ORDER BY id DESC LIMIT 1`, string(ledger.Reserve(vmID)))
 	return r.entry(), err
 }

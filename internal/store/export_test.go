@@ -12,8 +12,8 @@ func (s *Store) Exec(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
-// MigrateDown takes the newest migration back.
-func (s *Store) MigrateDown(ctx context.Context) error {
+// MigrateBefore takes a migration back, and all newer ones.
+func (s *Store) MigrateBefore(ctx context.Context, version int64) error {
 	steps, err := s.engine.migrations()
 	if err != nil {
 		return err
@@ -22,7 +22,7 @@ func (s *Store) MigrateDown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = provider.Down(ctx)
+	_, err = provider.DownTo(ctx, version-1)
 	return err
 }
 

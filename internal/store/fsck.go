@@ -7,16 +7,52 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/payment"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
+
+// PutSightings keeps what a server's newest report said of its VMs, without their
+// stories.
+func (t *Tx) PutSightings(ctx context.Context, serverID string, seen []vm.Sighting) error {
+	kept := make([]vm.Sighting, len(seen))
+	for i, s := range seen {
+		kept[i] = vm.Sighting{ID: s.ID, Generation: s.Generation, Phase: s.Phase}
+	}
+	list, err := toJSON(kept)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO sightings (server_id, list) VALUES (?, ?)
+		ON CONFLICT (server_id) DO UPDATE SET list = excluded.list WHERE sightings.list <> excluded.list`, serverID, list)
+	return err
+}
+
+// EachSightings calls fn for every server that is heard with what its newest
+// report said of the VMs there.
+func (t *Tx) EachSightings(ctx context.Context, fn func(serverID string, seen []vm.Sighting)) error {
+	return t.scan(ctx, `SELECT s.id, g.list FROM sightings g JOIN servers s ON s.id = g.server_id
+		WHERE s.silent_since = 0 AND s.state <> 'removed' ORDER BY s.id`, func(list *sql.Rows) error {
+		var id, text string
+		var seen []vm.Sighting
+		if err := list.Scan(&id, &text); err != nil {
+			return err
+		}
+		if err := fromJSON(text, &seen); err != nil {
+			return err
+		}
+		fn(id, seen)
+		return nil
+	})
+}
 
 // EachVM calls fn for every VM that there ever was, with what a check of all of
 // them needs: its reserve is left out, see Reserves.
 func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
-	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, gone, spec FROM vms ORDER BY id`, func(list *sql.Rows) error {
+	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, gone, spec, goal, generation, reached, known_as FROM vms ORDER BY id`, func(list *sql.Rows) error {
 		var v vm.VM
 		var spec string
-		if err := list.Scan(&v.ID, &v.AccountID, &v.ServerID, &v.ProviderID, &v.State, &v.Price, &v.Spent, &v.Epochs, &v.Settled, &v.Gone, &spec); err != nil {
+		if err := list.Scan(&v.ID, &v.AccountID, &v.ServerID, &v.ProviderID, &v.State, &v.Price, &v.Spent, &v.Epochs, &v.Settled, &v.Gone, &spec,
+			&v.Goal, &v.Generation, &v.Reached, &v.KnownAs); err != nil {
 			return err
 		}
 		if err := fromJSON(spec, &v.Spec); err != nil {
@@ -30,15 +66,39 @@ func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
 // Reserves returns what the reserves of all VMs hold, by the VM's id; those that
 // hold nothing are left out.
 func (t *Tx) Reserves(ctx context.Context) (map[string]money.Amount, error) {
+	return t.holdings(ctx, "vm:", "")
+}
+
+// Withdrawing returns what providers have asked for and were not paid by what
+// their accounts hold, by the provider's id; those of nothing are left out.
+func (t *Tx) Withdrawing(ctx context.Context) (map[string]money.Amount, error) {
+	return t.holdings(ctx, "provider:", ":withdrawing")
+}
+
+// holdings returns what accounts hold whose names begin and end so, by what
+// stands between; those that hold nothing are left out.
+func (t *Tx) holdings(ctx context.Context, prefix, suffix string) (map[string]money.Amount, error) {
 	held := map[string]money.Amount{}
-	err := t.scan(ctx, `SELECT account, amount FROM balances WHERE account LIKE 'vm:%' AND amount <> 0 ORDER BY account`, func(list *sql.Rows) error {
+	query := `SELECT account, amount FROM balances WHERE account LIKE '` + prefix + `%` + suffix + `' AND amount <> 0 ORDER BY account`
+	err := t.scan(ctx, query, func(list *sql.Rows) error {
 		var account string
 		var amount money.Amount
 		err := list.Scan(&account, &amount)
-		held[strings.TrimPrefix(account, "vm:")] = amount
+		held[strings.TrimSuffix(strings.TrimPrefix(account, prefix), suffix)] = amount
 		return err
 	})
 	return held, err
+}
+
+// EachWithdrawal calls fn for every withdrawal that there ever was, with its
+// provider, amount and state.
+func (t *Tx) EachWithdrawal(ctx context.Context, fn func(payment.Withdrawal)) error {
+	return t.scan(ctx, `SELECT id, provider_id, amount, state FROM withdrawals ORDER BY id`, func(list *sql.Rows) error {
+		var w payment.Withdrawal
+		err := list.Scan(&w.ID, &w.ProviderID, &w.Amount, &w.State)
+		fn(w)
+		return err
+	})
 }
 
 // EachTaken calls fn for every server that there ever was with what is taken of

@@ -81,7 +81,7 @@ func (t *Tx) noteSheet() {
 	entries, standings := make([][]any, len(posted)), make([][]any, len(touched))
 	for i, e := range posted {
 		entries[i] = []any{
-			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, string(e.Hash),
+			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, e.Actor, string(e.Hash),
 		}
 	}
 	for i, a := range touched {
@@ -89,7 +89,7 @@ func (t *Tx) noteSheet() {
 		standings[i] = []any{string(a), int64(standing.Amount), string(standing.Head)}
 	}
 	s := &t.pending
-	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash)`, entries)
+	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash)`, entries)
 	s.spent(posted)
 	s.over(standings, func(table string) string {
 		return `INSERT INTO balances (account, amount, head) SELECT * FROM ` + table + ` WHERE true
@@ -130,31 +130,55 @@ type entryRow struct {
 	VMID        string `bun:"vm_id"`
 	Epoch       int64
 	Reason      string
+	Actor       string
 }
 
 func (r entryRow) entry() ledger.Entry {
 	return ledger.Entry{
 		Key: r.Key, At: at(r.At), Kind: ledger.Kind(r.Kind), From: ledger.Account(r.FromAccount), To: ledger.Account(r.ToAccount),
-		Amount: money.Amount(r.Amount), VM: r.VMID, Epoch: r.Epoch, Reason: r.Reason,
+		Amount: money.Amount(r.Amount), VM: r.VMID, Epoch: r.Epoch, Reason: r.Reason, Actor: r.Actor,
 	}
+}
+
+// Entry returns the entry with a key, or a NotFound fault.
+func (t *Tx) Entry(ctx context.Context, key string) (ledger.Entry, error) {
+	r, err := row[entryRow](ctx, t, "no such entry", `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor
+		FROM entries WHERE key = ?`, key)
+	return r.entry(), err
 }
 
 // Entries returns the entries from and to an account, oldest first.
 func (t *Tx) Entries(ctx context.Context, a ledger.Account) ([]ledger.Entry, error) {
-	list, err := rows[entryRow](ctx, t, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason FROM entries
+	list, err := rows[entryRow](ctx, t, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries
 		WHERE from_account = ? OR to_account = ? ORDER BY id`, string(a), string(a))
 	return convert(list, entryRow.entry), err
+}
+
+// Transfers returns the newest entries between an account and the world outside,
+// newest first, at most limit.
+func (t *Tx) Transfers(ctx context.Context, a ledger.Account, limit int) ([]ledger.Entry, error) {
+	const columns = `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries `
+	list, err := rows[struct {
+		ID int64
+		entryRow
+	}](ctx, t, columns+`WHERE to_account = ? AND from_account = ? UNION ALL `+columns+`WHERE from_account = ? AND to_account = ? ORDER BY id DESC LIMIT ?`,
+		string(a), string(ledger.External), string(a), string(ledger.External), limit)
+	out := make([]ledger.Entry, len(list))
+	for i, r := range list {
+		out[i] = r.entry()
+	}
+	return out, err
 }
 
 // Books goes through all entries again and compares what follows from them with
 // the stored balances. What can't be is among its findings.
 func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 	b := &ledger.Books{}
-	if err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash FROM entries ORDER BY id`,
+	if err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash FROM entries ORDER BY id`,
 		func(list *sql.Rows) error {
 			var e ledger.Sealed
 			var micros int64
-			err := list.Scan(&e.Key, &micros, &e.Kind, &e.From, &e.To, &e.Amount, &e.VM, &e.Epoch, &e.Reason, &e.Hash)
+			err := list.Scan(&e.Key, &micros, &e.Kind, &e.From, &e.To, &e.Amount, &e.VM, &e.Epoch, &e.Reason, &e.Actor, &e.Hash)
 			e.At = at(micros)
 			b.Read(e)
 			return err
@@ -195,7 +219,7 @@ func (t *Tx) seal(ctx context.Context) error {
 	list, err := rows[struct {
 		ID int64
 		entryRow
-	}](ctx, t, `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason FROM entries WHERE hash = '' ORDER BY id`)
+	}](ctx, t, `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries WHERE hash = '' ORDER BY id`)
 	if err != nil || len(list) == 0 {
 		return err
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -51,10 +52,8 @@ func TestMigrateLimits(t *testing.T) {
 		if got := charged(); got["acc"] != want || got["key"] != want {
 			t.Errorf("before: got %+v, want %+v of each", got, want)
 		}
-		for _, step := range []func(context.Context) error{s.MigrateDown, s.Migrate} {
-			if err := step(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+		if err := errors.Join(s.MigrateBefore(t.Context(), 7), s.Migrate(t.Context())); err != nil {
+			t.Fatal(err)
 		}
 		if got := charged(); got["acc"] != want || got["key"] != (store.Charged{}) { // which key it was is not known any more
 			t.Errorf("after: got %+v, want %+v of the account", got, want)

@@ -13,6 +13,7 @@ type Quote struct {
 	ID        string
 	AccountID string
 	Places    []Place
+	Wish      string // what was asked of the places, as control wrote it
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	EndedAt   time.Time // when it was used, or expired; zero while it is good
@@ -35,8 +36,8 @@ func (t *Tx) InsertQuote(ctx context.Context, q Quote) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO quotes (id, account_id, places, created_at, expires_at, ended_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		q.ID, q.AccountID, places, micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt))
+	_, err = t.exec(ctx, `INSERT INTO quotes (id, account_id, places, wish, created_at, expires_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		q.ID, q.AccountID, places, q.Wish, micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt))
 	return err
 }
 
@@ -44,17 +45,18 @@ type quoteRow struct {
 	ID        string
 	AccountID string
 	Places    string
+	Wish      string
 	CreatedAt int64
 	ExpiresAt int64
 	EndedAt   int64
 }
 
 func (r quoteRow) quote() (Quote, error) {
-	q := Quote{ID: r.ID, AccountID: r.AccountID, CreatedAt: at(r.CreatedAt), ExpiresAt: at(r.ExpiresAt), EndedAt: at(r.EndedAt)}
+	q := Quote{ID: r.ID, AccountID: r.AccountID, Wish: r.Wish, CreatedAt: at(r.CreatedAt), ExpiresAt: at(r.ExpiresAt), EndedAt: at(r.EndedAt)}
 	return q, fromJSON(r.Places, &q.Places)
 }
 
-const quoteColumns = `id, account_id, places, created_at, expires_at, ended_at`
+const quoteColumns = `id, account_id, places, wish, created_at, expires_at, ended_at`
 
 // Quote returns a quote, ended ones too, or a NotFound fault.
 func (t *Tx) Quote(ctx context.Context, id string) (Quote, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -43,6 +44,8 @@ type vmRow struct {
 	Settled      int64
 
 	AffinityGroup string
+	Wish          string
+	KnownAs       string
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -57,6 +60,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
+		Wish: r.Wish, KnownAs: r.KnownAs,
 	}
 	return v, fromJSON(r.Spec, &v.Spec)
 }
@@ -65,7 +69,7 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.key_id`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -83,11 +87,11 @@ func (s *script) vms(list []vm.VM, limited []bool) error {
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.KeyID, limited != nil && limited[i],
+			v.Wish, v.KnownAs, v.KeyID, limited != nil && limited[i],
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
-		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group, key_id, limited)`, lines)
+		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group, wish, known_as, key_id, limited)`, lines)
 	return nil
 }
 
@@ -98,10 +102,30 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 		return err
 	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
-		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ? WHERE id = ?`,
+		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
-		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.ID)
+		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.ID)
 	return err
+}
+
+// MoveVM writes where a VM is and what it costs there, and all that UpdateVM
+// does. What its server told of it stays on its timeline as it was.
+func (t *Tx) MoveVM(ctx context.Context, v vm.VM) error {
+	if _, err := t.exec(ctx, `UPDATE vm_events SET key = ? || key WHERE vm_id = ? AND key LIKE 'agent:%'`,
+		fmt.Sprintf("before %d ", v.Generation), v.ID); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `UPDATE vms SET server_id = ?, offer_id = ?, provider_id = ?, datacenter_id = ?, address = ?, price = ? WHERE id = ?`,
+		v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Address.String(), int64(v.Price), v.ID); err != nil {
+		return err
+	}
+	return t.UpdateVM(ctx, v)
+}
+
+// Left returns the numbers of the servers where launches of a VM failed.
+func (t *Tx) Left(ctx context.Context, vmID string) (map[uint32]int, error) {
+	return t.numbers(ctx, `SELECT s.number, COUNT(*) AS n FROM vms v JOIN servers s ON s.id = v.server_id
+		WHERE v.known_as = ? AND v.known_as <> '' GROUP BY s.number ORDER BY s.number`, vmID)
 }
 
 // VM returns a VM, or a NotFound fault.

@@ -46,6 +46,7 @@ const (
 	RanShort        Cause = "ran_short"         // its balance can't fill its reserve
 	Unpaid          Cause = "unpaid"            // an epoch is due and can't be paid
 	Restarted       Cause = "restarted"         // the balance pays for it again
+	Replaced        Cause = "replaced"          // it could not be launched and got a place on another server
 )
 
 // Cause returns what a report of this phase causes; ok is false for a phase
@@ -102,6 +103,10 @@ func Next(s State, c Cause) State {
 	case Covered, RanShort, Unpaid:
 		if s.Billed() {
 			return map[Cause]State{Covered: Active, RanShort: SmallBalance, Unpaid: InsufficientFunds}[c]
+		}
+	case Replaced:
+		if s.Starting() {
+			return New
 		}
 	case Restarted:
 		if s == InsufficientFunds {

@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -50,7 +51,16 @@ type VM struct {
 	// group are; "" is none.
 	AffinityGroup string
 	Gone          bool // its agent reported it absent, or its server is lost; its capacity is free again
+
+	Wish string // what was asked of its place, as control wrote it; "" once it needs no other one
+	// KnownAs is what its server knows it as: the VM that was to be launched there
+	// and is elsewhere by now. It is what that left behind, and belongs to no
+	// account. "" for a VM that its server knows by its own id.
+	KnownAs string
 }
+
+// OnServer returns the id by which its server knows the VM.
+func (v VM) OnServer() string { return cmp.Or(v.KnownAs, v.ID) }
 
 // Spec is what the customer wants to run.
 type Spec struct {
@@ -93,7 +103,7 @@ type Order struct {
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{ID: v.ID, Generation: v.Generation, Goal: v.Goal, Address: v.Address, Spec: v.Spec}
+	return Order{ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Spec: v.Spec}
 }
 
 // Sighting is what an agent sees of one VM.
@@ -102,7 +112,10 @@ type Sighting struct {
 	Generation int64  `json:"generation"` // of the newest order that is fulfilled, 0 before the first
 	Phase      Phase  `json:"phase"`
 	Reason     string `json:"reason,omitempty"` // why it is Broken, or what it waits for
-	Steps      []Step `json:"steps,omitempty"`  // everything that happened since the order came, oldest first
+	// Elsewhere says of a Broken VM that another server may do better: nothing of
+	// what its customer gave is at fault.
+	Elsewhere bool   `json:"elsewhere,omitempty"`
+	Steps     []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,

@@ -16,7 +16,7 @@ var (
 	states = []vm.State{vm.New, vm.Launching, vm.Active, vm.SmallBalance, vm.InsufficientFunds, vm.Terminated, vm.Stopped, vm.Failed}
 	causes = []vm.Cause{
 		vm.SeenPreparing, vm.SeenBooting, vm.SeenReady, vm.SeenBroken, vm.Deleted, vm.EndedByProvider, vm.Overdue,
-		vm.Covered, vm.RanShort, vm.Unpaid, vm.Restarted,
+		vm.Covered, vm.RanShort, vm.Unpaid, vm.Restarted, vm.Replaced,
 	}
 )
 
@@ -27,6 +27,7 @@ func TestNext(t *testing.T) {
 		"New seen_preparing": vm.Launching, "New seen_booting": vm.Launching, "New seen_ready": vm.Active,
 		"New seen_broken": vm.Failed, "New overdue": vm.Failed,
 		"Launching seen_ready": vm.Active, "Launching seen_broken": vm.Failed, "Launching overdue": vm.Failed,
+		"New replaced": vm.New, "Launching replaced": vm.New,
 		"New ended_by_provider": vm.Terminated, "Launching ended_by_provider": vm.Terminated, "Active ended_by_provider": vm.Terminated,
 		"Active ran_short": vm.SmallBalance, "SmallBalance covered": vm.Active, "Active unpaid": vm.InsufficientFunds, "SmallBalance unpaid": vm.InsufficientFunds,
 		"InsufficientFunds restarted": vm.Launching, "InsufficientFunds overdue": vm.Terminated,

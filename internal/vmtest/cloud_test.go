@@ -40,6 +40,7 @@ type cloud struct {
 	data   string
 	listen string
 	pool   string
+	flags  []string       // of `up`, besides
 	anna   *client.Client // the demo customer
 	key    key            // her SSH key
 	up     *exec.Cmd      // nil while it does not run
@@ -90,7 +91,7 @@ func (c *cloud) start() {
 		}
 		return err == nil && bytes.Contains(text[begin:], []byte("Your cloud is up"))
 	})
-	env := c.environment()
+	env := c.environment("demo.env")
 	c.anna = client.New(env["CPUCLOUD_URL"], env["CPUCLOUD_API_KEY"])
 }
 
@@ -106,8 +107,10 @@ func (c *cloud) spawn() (begin int64) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	c.up = exec.Command(program, "up", "--data", c.data, "--listen", c.listen, "--images", images,
-		"--pool", c.pool, "--storage", "1000", "--ram", "64", "--vcpu", "32")
+	c.up = exec.Command(program, append([]string{
+		"up", "--data", c.data, "--listen", c.listen, "--images", images,
+		"--pool", c.pool, "--storage", "1000", "--ram", "64", "--vcpu", "32",
+	}, c.flags...)...)
 	c.up.Stderr = log
 	if err := c.up.Start(); err != nil {
 		c.Fatalf("start up: %v", err)
@@ -155,10 +158,10 @@ func (c *cloud) down() {
 	}
 }
 
-// environment reads demo.env, as a shell does.
-func (c *cloud) environment() map[string]string {
+// environment reads demo.env or admin.env, as a shell does.
+func (c *cloud) environment(name string) map[string]string {
 	c.Helper()
-	text, err := os.ReadFile(filepath.Join(c.data, "demo.env"))
+	text, err := os.ReadFile(filepath.Join(c.data, name))
 	if err != nil {
 		c.Fatal(err)
 	}

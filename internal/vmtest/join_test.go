@@ -173,7 +173,7 @@ func (m *marketplace) member(name string) string {
 	if err != nil {
 		m.Fatalf("make account: %v", err)
 	}
-	if _, err := operator.SetBalance(m.Context(), made.ID, "100"); err != nil {
+	if _, err := operator.SetBalance(m.Context(), made.ID, "100", "to begin with"); err != nil {
 		m.Fatalf("set balance: %v", err)
 	}
 	return made.APIKey

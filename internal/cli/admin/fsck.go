@@ -13,7 +13,7 @@ func fsck(s *session.Session) *cobra.Command {
 		Use:   "fsck",
 		Short: "Check that all that is stored fits together",
 		Long: "Go through the whole ledger again and compare balances with entries, reserves and charges with VMs, and\n" +
-			"capacity with VMs and quotes. Nothing is changed. The exit code is 1 when something does not fit.",
+			"capacity with VMs and quotes, and VMs with what agents reported last. Nothing is changed. The exit code is 1 when something does not fit.",
 		Example:           session.Lines("cpucloud admin fsck", "cpucloud admin fsck -o json | jq -r '.discrepancies[].subject'"),
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,

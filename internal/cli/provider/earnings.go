@@ -24,7 +24,7 @@ func earnings(s *session.Session) *cobra.Command {
 		Use:   "earnings",
 		Short: "Show what your VMs brought in",
 		Long: "Show what your VMs brought in, in USDC. What is charged for an epoch is pending until the epoch is over;\n" +
-			"the part of a VM that ends before goes back to its customer.",
+			"the part of a VM that ends before goes back to its customer. What is earned can be withdrawn.",
 		Example: session.Lines(
 			"cpucloud provider earnings",
 			"cpucloud provider earnings --by server --since 30d",
@@ -44,6 +44,9 @@ func earnings(s *session.Session) *cobra.Command {
 			return err
 		}
 		at.Notef("Earned %s USDC; %s USDC are pending until their epochs are over.", e.Earned, e.Pending)
+		if e.Withdrawing != "0" || e.Withdrawn != "0" {
+			at.Notef("Besides, %s USDC are being withdrawn, and %s USDC were.", e.Withdrawing, e.Withdrawn)
+		}
 		return at.Print(e, earned(by, e))
 	})
 	cmd.Flags().StringVar(&by, "by", by, "what to sum up by: "+strings.Join(kinds(), ", "))

@@ -23,7 +23,7 @@ func Command(s *session.Session) *cobra.Command {
 		Short: "Sell the capacity of your servers",
 		Long: "Sell the capacity of your servers: declare offers in a file, let servers join, watch them, see what\n" +
 			"they earn. Which provider is meant says --provider or $CPUCLOUD_PROVIDER, unless you have just one.",
-	}, create(s), list(s), apply(s), export(s), schema(s), token(s), earnings(s), server(s), terminate(s))
+	}, create(s), list(s), apply(s), export(s), schema(s), token(s), earnings(s), withdraw(s), withdrawals(s), server(s), terminate(s))
 }
 
 // seat is where a command for one provider works.

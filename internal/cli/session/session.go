@@ -4,6 +4,7 @@ package session
 
 import (
 	"bufio"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -55,6 +56,15 @@ func (s *Session) TerminalWidth(stream any) (width int, ok bool) {
 		width = 80
 	}
 	return width, true
+}
+
+// NewRequestID returns an id that makes a request safe to repeat.
+func (s *Session) NewRequestID() (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(s.Rand, b[:]); err != nil {
+		return "", fmt.Errorf("read randomness: %w", err)
+	}
+	return "cli-" + hex.EncodeToString(b[:]), nil
 }
 
 // Confirm asks a question on the terminal. Where there is nobody to ask it

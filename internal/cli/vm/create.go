@@ -2,9 +2,6 @@ package vm
 
 import (
 	"context"
-	"encoding/hex"
-	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -131,17 +128,9 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 		return d, err
 	}
 	if d.RequestID == "" {
-		d.RequestID, err = newRequestID(s.Rand)
+		d.RequestID, err = s.NewRequestID()
 	}
 	return d, err
-}
-
-func newRequestID(rand io.Reader) (string, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(rand, b[:]); err != nil {
-		return "", fmt.Errorf("read randomness: %w", err)
-	}
-	return "cli-" + hex.EncodeToString(b[:]), nil
 }
 
 // sshKeys returns key lines for files and lines, and leaves names and

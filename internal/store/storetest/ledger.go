@@ -32,6 +32,7 @@ func (d *db) post(e ledger.Entry) (posted bool) {
 var ledgers = map[string]func(*db){
 	"an entry moves its amount once": func(d *db) {
 		e := ledger.Credit(now, anna, 100, "it's a \\ 'gift' ?", "1")
+		e.Actor = "acc_olga/key_'1'"
 		for i, want := range []bool{true, false, false} {
 			d.same(unique("posted", i), d.post(e), want)
 		}
@@ -45,6 +46,11 @@ var ledgers = map[string]func(*db){
 			return tx.Entries(ctx, ledger.Customer(anna))
 		})
 		d.same("entries", entries, []ledger.Entry{e})
+		d.same("the entry with its key", look(d, func(ctx context.Context, tx *store.Tx) (ledger.Entry, error) { return tx.Entry(ctx, e.Key) }), e)
+		d.refuses("another key", fault.NotFound, func(ctx context.Context, tx *store.Tx) error {
+			_, err := tx.Entry(ctx, "deposit:2")
+			return err
+		})
 	},
 	"one of many at once": func(d *db) {
 		posted := make([]bool, 20)
@@ -136,6 +142,26 @@ var ledgers = map[string]func(*db){
 		d.same("entries", get(ledger.Customer(anna)), want)
 		d.same("how many there are outside", len(get(ledger.External)), 10)
 		d.same("entries of an account never used", get(ledger.Platform), []ledger.Entry{})
+	},
+	"what came from outside and left": func(d *db) {
+		in, out := ledger.Credit(now.UTC(), anna, 100, "in", "1"), ledger.Debit(now.UTC(), anna, 10, "out", "1")
+		out.Actor = "acc_olga/key_1"
+		d.post(in)
+		hold, err := ledger.Reservation(now, anna, "0x1", 5)
+		d.post(hold)
+		d.post(out)
+		d.post(ledger.Release(now, anna, "0x1", 10, ""))
+		d.post(ledger.Credit(now, bert, 1, "", "2"))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		transfers := func(limit int) []ledger.Entry {
+			return look(d, func(ctx context.Context, tx *store.Tx) ([]ledger.Entry, error) {
+				return tx.Transfers(ctx, ledger.Customer(anna), limit)
+			})
+		}
+		d.same("all, newest first", transfers(9), []ledger.Entry{out, in})
+		d.same("the newest", transfers(1), []ledger.Entry{out})
 	},
 	"what is written can be audited": func(d *db) {
 		d.post(ledger.Credit(now, anna, most, "", "1"))
