@@ -25,17 +25,23 @@ func TestAllow(t *testing.T) {
 		{"all that is left", account.Bound{Limits: account.Limits{PerDay: new(money.Amount(5)), PerMonth: new(money.Amount(32)), Running: new(money.Amount(302))}}, account.Use{Day: 2, Month: 2, Running: 2}, ""},
 		{"nothing", account.Bound{Limits: account.Limits{PerDay: new(money.Amount(3))}}, account.Use{}, ""},
 		{
-			"per day", account.Bound{Limits: account.Limits{PerDay: new(money.Amount(4))}}, account.Use{Day: 2},
+			"per day",
+			account.Bound{Limits: account.Limits{PerDay: new(money.Amount(4))}},
+			account.Use{Day: 2},
 			"the limit of the account is 0.000004 USDC charged per day: 0.000003 USDC are used, and this needs 0.000002 USDC, 0.000001 USDC more than is left; " +
 				"wait until 2027-01-02T00:00:00Z, raise it, or ask for less",
 		},
 		{
-			"per month", account.Bound{SetBy: account.ByOperator, Limits: account.Limits{PerMonth: new(money.Amount(0))}}, account.Use{Month: 1},
+			"per month",
+			account.Bound{SetBy: account.ByOperator, Limits: account.Limits{PerMonth: new(money.Amount(0))}},
+			account.Use{Month: 1},
 			"the limit of the account, set by the operator, is 0 USDC charged per month: 0.00003 USDC are used, and this needs 0.000001 USDC, " +
 				"0.000031 USDC more than is left; wait until 2027-02-01T00:00:00Z, ask the operator to raise it, or ask for less",
 		},
 		{
-			"what runs", account.Bound{Subject: "key_1", OfKey: true, Limits: account.Limits{Running: new(money.Amount(300))}}, account.Use{Running: 1},
+			"what runs",
+			account.Bound{Subject: "key_1", OfKey: true, Limits: account.Limits{Running: new(money.Amount(300))}},
+			account.Use{Running: 1},
 			"the limit of API key key_1 is 0.0003 USDC per 24 h for all that runs: 0.0003 USDC are used, and this needs 0.000001 USDC, " +
 				"0.000001 USDC more than is left; delete VMs that are not needed, raise it with a key that has no limits, or ask for less",
 		},

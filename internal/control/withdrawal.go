@@ -72,6 +72,7 @@ func (s *Service) Withdraw(ctx context.Context, who account.Actor, provider stri
 		case !fault.Is(err, fault.NotFound):
 			return err
 		}
+		defer func() { w.ID = lasting(ctx, w.ID) }()
 		return s.request(ctx, tx, w.Withdrawal)
 	})
 	if w.ID == withdrawalID {
