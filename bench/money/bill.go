@@ -38,9 +38,6 @@ func (b *bench) bill(ctx context.Context, t *tenants) (err error) {
 		report.Progress("bill: %s: %.1f s, %.1f s of processor time; floor %.1f s, %.1f s", t.engine,
 			ours.seconds[last], ours.cpu[last], least.seconds[last], least.cpu[last])
 	}
-	if err := b.cpu.End(); err != nil {
-		return err
-	}
 	if err := t.audit(ctx); err != nil {
 		return err
 	}

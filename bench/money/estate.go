@@ -61,7 +61,8 @@ func (e *estate) build(ctx context.Context, db *store.Store) error {
 	for prefix, ids := range map[string][]string{"acc": e.customers, "prv": e.providers, "dc": e.datacenters, "off": e.offers, "srv": e.servers} {
 		for i := range ids {
 			var err error
-			if ids[i], err = id.New(prefix, e.activated, e.chance); err != nil {
+			// they came one after another, and ids keep that order
+			if ids[i], err = id.New(prefix, e.activated.Add(time.Duration(i-len(ids))*time.Millisecond), e.chance); err != nil {
 				return err
 			}
 		}

@@ -69,7 +69,25 @@ func (t *tenants) moveIn(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	t.charged = 1
-	return newEstate(t.vms, t.due).build(ctx, db)
+	if err := newEstate(t.vms, t.due).build(ctx, db); err != nil {
+		return err
+	}
+	return t.analyze(ctx)
+}
+
+// analyze has PostgreSQL look at what there is, as it does by itself within
+// minutes.
+func (t *tenants) analyze(ctx context.Context) (err error) {
+	if t.engine != "postgres" {
+		return nil
+	}
+	db, err := database.Open(t.engine, t.database)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	_, err = db.ExecContext(ctx, `VACUUM ANALYZE`)
+	return err
 }
 
 // billHere bills the next epoch of all VMs in this process, which watch is called
