@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,90 +11,104 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// billBatch is how many VMs are billed in one transaction: deploys wait for it.
-const billBatch = 100
+const (
+	billStep = 64    // VMs that are billed at a time
+	billMost = 1_000 // in one transaction
+)
 
 // Bill charges the epochs that are due and fills reserves, and returns how many
 // VMs were due. What was begun and not stored is done by the next call, by
 // whichever replica: a VM is due until its row says otherwise.
 func (s *Service) Bill(ctx context.Context) (billed int, err error) {
-	for {
-		n, err := s.billSome(ctx, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) {
-			return tx.DueVMs(ctx, s.Now(), s.Grace, billBatch)
-		})
-		billed += n
-		if err != nil || n < billBatch {
-			return billed, err
-		}
-	}
+	return s.billAll(ctx, func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most int, take func(store.Due) error) error {
+		return tx.EachDue(ctx, behind, s.Now(), s.Grace, most, take)
+	})
 }
 
 // Replenish goes on with VMs that ran short of money and whose customers have
 // enough by now, the one that waits longest first. It returns how many there were.
 func (s *Service) Replenish(ctx context.Context) (replenished int, err error) {
-	for {
-		n, err := s.billSome(ctx, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) {
-			return tx.PayableVMs(ctx, billBatch)
-		})
-		replenished += n
-		if err != nil || n < billBatch {
-			return replenished, err
-		}
-	}
+	return s.billAll(ctx, func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most int, take func(store.Due) error) error {
+		return tx.EachPayable(ctx, behind, most, take)
+	})
 }
 
-// billSome bills the VMs that pick returns, in one transaction.
-func (s *Service) billSome(ctx context.Context, pick func(ctx context.Context, tx *store.Tx) ([]vm.VM, error)) (n int, err error) {
+// picker calls take for VMs to be billed behind a place, at most so many, in their
+// order.
+type picker func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most int, take func(store.Due) error) error
+
+// billAll bills the VMs that pick takes.
+func (s *Service) billAll(ctx context.Context, pick picker) (billed int, err error) {
+	var done store.DuePlace // what was up to there need not be looked through again
+	for more := true; more && err == nil; {
+		var n int
+		n, more, err = s.billSome(ctx, pick, &done)
+		billed += n
+	}
+	return billed, err
+}
+
+// billSome bills VMs behind a place in one transaction, which ends early when
+// others wait to write, and moves the place on. It returns whether there may be
+// more of them.
+func (s *Service) billSome(ctx context.Context, pick picker, done *store.DuePlace) (n int, more bool, err error) {
 	some := false
 	if err := s.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
-		list, err := pick(ctx, tx)
-		some = len(list) > 0
-		return err
+		return pick(ctx, tx, *done, 1, func(store.Due) error { some = true; return nil })
 	}); err != nil || !some {
-		return 0, err
+		return 0, false, err
 	}
 	var rung []string
+	last := *done
 	err = s.Store.Write(ctx, func(tx *store.Tx) error {
-		list, err := pick(ctx, tx)
-		if err != nil || len(list) == 0 {
-			n, rung = 0, nil
+		n, more, rung = 0, false, nil
+		var settled ledger.Settlements
+		ahead := s.readAhead(ctx, pick, *done)
+		for list := range ahead.steps {
+			last = list[len(list)-1].Place
+			changed, err := s.bill(ctx, tx, list, &settled)
+			if err != nil {
+				return errors.Join(err, ahead.end())
+			}
+			n, rung = n+len(list), append(rung, changed...)
+			if more = n >= billMost || tx.Awaited(); more {
+				break
+			}
+		}
+		if err := ahead.end(); err != nil {
 			return err
 		}
-		n = len(list)
-		rung, err = s.bill(ctx, tx, list)
-		return err
+		return s.settleAll(ctx, tx, &settled, s.Now().UTC())
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
+	*done = last
 	s.bells.ring(rung...)
-	return n, nil
+	return n, more, nil
 }
 
-// bill bills VMs whose time has come, and returns whom to wake.
-func (s *Service) bill(ctx context.Context, tx *store.Tx, list []vm.VM) (rung []string, err error) {
-	var accounts []ledger.Account
+// bill bills VMs whose time has come, and returns whom to wake. What is settled
+// is noted.
+func (s *Service) bill(ctx context.Context, tx *store.Tx, list []store.Due, settled *ledger.Settlements) (rung []string, err error) {
+	tx.Know(list)
+	accounts := make([]ledger.Account, 0, len(list))
 	for i := range list {
-		accounts = append(accounts, s.meter(&list[i]).Accounts()...)
+		accounts = append(accounts, ledger.Pending(list[i].ProviderID))
 	}
 	sheet, err := tx.Sheet(ctx, accounts...)
 	if err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()
-	var settled ledger.Settlements
 	for i := range list {
-		changed, err := s.billOne(ctx, tx, sheet, &list[i], now, &settled)
+		changed, err := s.billOne(ctx, tx, sheet, &list[i].VM, now, settled)
 		if err != nil {
 			return nil, fmt.Errorf("bill %s: %w", list[i].ID, err)
 		}
 		rung = append(rung, changed...)
 	}
-	if err := s.settleAll(ctx, tx, &settled, now); err != nil {
-		return nil, err
-	}
-	tx.UpdateVMs(list)
-	return rung, nil
+	return rung, tx.StoreBilled(ctx, list)
 }
 
 // settleAll gives providers for good what epochs brought in that are over.

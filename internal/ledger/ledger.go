@@ -37,6 +37,10 @@ func Earned(providerID string) Account { return Account("provider:" + providerID
 // MayOwe reports whether the account may be below zero.
 func (a Account) MayOwe() bool { return a == External }
 
+// OfProvider reports whether the account is a provider's, which the money of many
+// VMs comes to.
+func (a Account) OfProvider() bool { return strings.HasPrefix(string(a), "provider:") }
+
 // Kind says why money moved.
 type Kind string
 

@@ -101,6 +101,8 @@ type writing interface {
 	// begin returns the revision of the marketplace that it begins at, and how
 	// accounts stand then; one that never held anything is left out.
 	begin(ctx context.Context, accounts []string) (revision int64, standings map[ledger.Account]ledger.Standing, err error)
+	// standings returns how accounts stand, without those that never held anything.
+	standings(ctx context.Context, accounts []string) (map[ledger.Account]ledger.Standing, error)
 	// run runs a script.
 	run(ctx context.Context, s *script) error
 	// commit runs a script and makes all durable.

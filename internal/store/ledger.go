@@ -12,8 +12,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
-// Sheet returns the transaction's sheet, which knows how accounts stand. What is
-// posted on it is written with the transaction.
+// Sheet returns the sheet of a transaction that writes, which knows how accounts
+// stand. What is posted on it is written with the transaction.
 func (t *Tx) Sheet(ctx context.Context, accounts ...ledger.Account) (*ledger.Sheet, error) {
 	var unknown []string
 	for _, a := range accounts {
@@ -24,19 +24,15 @@ func (t *Tx) Sheet(ctx context.Context, accounts ...ledger.Account) (*ledger.She
 	if len(unknown) == 0 {
 		return &t.sheet, nil
 	}
-	list, err := rows[struct {
-		Account string
-		Amount  int64
-		Head    string
-	}](ctx, t, `SELECT account, amount, head FROM balances WHERE account IN (?) ORDER BY account`, bun.List(unknown))
-	if err != nil {
+	if err := checkText(convert(unknown, func(name string) any { return name })); err != nil {
 		return nil, err
 	}
-	for _, r := range list {
-		t.sheet.Know(ledger.Account(r.Account), ledger.Standing{Amount: money.Amount(r.Amount), Head: ledger.Hash(r.Head)})
+	found, err := t.writing.standings(ctx, unknown) // which nothing is to be written of that it could overtake
+	if err != nil {
+		return nil, fmt.Errorf("read balances: %w", err)
 	}
 	for _, name := range unknown {
-		t.sheet.Know(ledger.Account(name), ledger.Standing{}) // unless it was found
+		t.sheet.Know(ledger.Account(name), found[ledger.Account(name)])
 	}
 	return &t.sheet, nil
 }
@@ -72,12 +68,8 @@ func (t *Tx) PostAll(ctx context.Context, entries []ledger.Entry) error {
 	return nil
 }
 
-// noteSheet has what was posted written.
-func (t *Tx) noteSheet() {
-	posted, touched := t.sheet.Take()
-	if len(posted) == 0 {
-		return
-	}
+// noteSheet has what was taken from the sheet written.
+func (t *Tx) noteSheet(posted []ledger.Sealed, touched []ledger.Account) {
 	entries, standings := make([][]any, len(posted)), make([][]any, len(touched))
 	for i, e := range posted {
 		entries[i] = []any{
@@ -171,12 +163,13 @@ func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 	return b, err
 }
 
-// scan calls fn for each row of a query, of which there may be many.
-func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error) error {
+// scan calls fn for each row of a query, of which there may be many. Texts among
+// its arguments come from the store.
+func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) error, args ...any) error {
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
-	list, err := t.db.QueryContext(ctx, query)
+	list, err := t.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opening(query), err)
 	}
@@ -187,6 +180,26 @@ func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) err
 		}
 	}
 	return list.Err()
+}
+
+// scanAll reads a row as the driver has it: numbers as int64, texts as string.
+func scanAll(list *sql.Rows, row []any) error {
+	var to [32]any
+	for i := range row {
+		to[i] = &row[i]
+	}
+	return list.Scan(to[:len(row)]...)
+}
+
+// text and number return a value of a row.
+func text(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
+func number(value any) int64 {
+	n, _ := value.(int64)
+	return n
 }
 
 // seal gives seals to entries from before there were any, once and for good.

@@ -170,23 +170,6 @@ func (t *Tx) TakenAddresses(ctx context.Context, serverID string) (map[netip.Add
 	return taken, err
 }
 
-// DueVMs returns up to limit VMs whose next epoch is due at a time, the one that
-// is due longest first. Of those that are short of money it returns the ones whose
-// grace is over: what they wait for is that, or money.
-func (t *Tx) DueVMs(ctx context.Context, now time.Time, grace time.Duration, limit int) ([]vm.VM, error) {
-	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.next_billing > 0 AND v.next_billing <= ?
-		AND (v.state <> 'SmallBalance' OR v.next_billing <= ?) ORDER BY v.next_billing, v.id LIMIT ?`, micros(now), micros(now.Add(-grace)), limit)
-}
-
-// PayableVMs returns up to limit VMs that are short of money, or powered off for
-// want of it, and that their customers' balances can pay for, the one that waits
-// longest first.
-func (t *Tx) PayableVMs(ctx context.Context, limit int) ([]vm.VM, error) {
-	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v JOIN balances a ON a.account = 'account:' || v.account_id
-		WHERE v.state IN ('SmallBalance', 'InsufficientFunds') AND a.amount + COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0)
-		>= CASE v.state WHEN 'SmallBalance' THEN v.price ELSE 2 * v.price END ORDER BY v.since, v.id LIMIT ?`, limit)
-}
-
 // NextDue returns when the next thing of a VM, a quote or a drain falls due; the
 // zero time when nothing does.
 func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
@@ -196,23 +179,6 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 		UNION ALL SELECT MIN(expires_at) FROM quotes WHERE ended_at = 0
 		UNION ALL SELECT MIN(drain_deadline) FROM servers WHERE drain_deadline > 0) due WHERE at IS NOT NULL`)
 	return at(r.At), err
-}
-
-// UpdateVMs writes what billing changes of VMs.
-func (t *Tx) UpdateVMs(list []vm.VM) {
-	lines := make([][]any, len(list))
-	for i, v := range list {
-		lines[i] = []any{
-			v.ID, string(v.Goal), v.Generation, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), int64(v.Spent),
-			micros(v.NextBilling), v.Epochs, v.Settled,
-		}
-	}
-	s := &script{}
-	s.claim(lines, "a VM is gone", func(table string) string {
-		return `UPDATE vms SET goal = t.column2, generation = t.column3, state = t.column4, since = t.column5, reason = t.column6, deadline = t.column7,
-			spent = t.column8, next_billing = t.column9, epochs = t.column10, settled = t.column11 FROM ` + table + ` WHERE vms.id = t.column1`
-	})
-	t.later(s)
 }
 
 // OverdueVMs returns the ids of up to limit VMs whose deadline has passed,

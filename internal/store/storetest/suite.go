@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		name  string
 		tests map[string]func(*db)
 	}{
-		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms}, {"placements", placements}, {"quotes", quotes}, {"earnings", earnings},
+		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms}, {"placements", placements}, {"quotes", quotes}, {"earnings", earnings}, {"billing", billing},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {
