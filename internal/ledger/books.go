@@ -30,7 +30,7 @@ type Books struct {
 }
 
 // Read takes the next entry in the order in which they were written.
-func (b *Books) Read(e Sealed) {
+func (b *Books) Read(e *Sealed) {
 	from, to := b.standing(e.From), b.standing(e.To)
 	b.Entries++
 	if err := e.Check(); err != nil {
@@ -40,7 +40,7 @@ func (b *Books) Read(e Sealed) {
 		b.find(Finding{Entry: e.Key, Text: "its seal does not fit: it, or one before it in the chain of " + string(e.From) + " or " + string(e.To) + ", was changed or is gone"})
 	}
 	if e.Kind == Charge || e.Kind == Return {
-		b.pay(e.Entry)
+		b.pay(&e.Entry)
 	}
 	// The chain goes on with what is stored, so that one change is one finding.
 	from.Amount, from.Head = from.Amount-e.Amount, e.Hash
@@ -51,12 +51,13 @@ func (b *Books) Read(e Sealed) {
 }
 
 // pay notes what a VM was charged, or got back of it.
-func (b *Books) pay(e Entry) {
+func (b *Books) pay(e *Entry) {
 	if b.paid == nil {
 		b.paid = map[string]money.Amount{}
 	}
 	if e.Kind == Return {
-		e.Amount = -e.Amount
+		b.paid[e.VM] -= e.Amount
+		return
 	}
 	b.paid[e.VM] += e.Amount
 }

@@ -11,18 +11,28 @@ import (
 )
 
 // EachVM calls fn for every VM that there ever was, with what a check of all of
-// them needs: its reserve is left out, see Reserves.
+// them needs: its reserve is left out, see Reserves, and all of its Spec but what
+// it takes of its server.
 func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
-	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, gone, spec FROM vms ORDER BY id`, func(list *sql.Rows) error {
-		var v vm.VM
-		var spec string
-		if err := list.Scan(&v.ID, &v.AccountID, &v.ServerID, &v.ProviderID, &v.State, &v.Price, &v.Spent, &v.Epochs, &v.Settled, &v.Gone, &spec); err != nil {
+	var r [11]any
+	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, CASE WHEN gone THEN 1 ELSE 0 END, spec
+		FROM vms ORDER BY id`, func(list *sql.Rows) error {
+		if err := scanAll(list, r[:]); err != nil {
 			return err
 		}
-		if err := fromJSON(spec, &v.Spec); err != nil {
+		var takes struct {
+			VCPU       int64 `json:"vcpu"`
+			RAMGiB     int64 `json:"ram_gib"`
+			StorageGiB int64 `json:"storage_gib"`
+		}
+		if err := fromJSON(text(r[10]), &takes); err != nil {
 			return err
 		}
-		fn(v)
+		fn(vm.VM{
+			ID: text(r[0]), AccountID: text(r[1]), ServerID: text(r[2]), ProviderID: text(r[3]), State: vm.State(text(r[4])),
+			Price: money.Amount(number(r[5])), Spent: money.Amount(number(r[6])), Epochs: number(r[7]), Settled: number(r[8]), Gone: number(r[9]) != 0,
+			Spec: vm.Spec{VCPU: takes.VCPU, RAMGiB: takes.RAMGiB, StorageGiB: takes.StorageGiB},
+		})
 		return nil
 	})
 }
@@ -31,11 +41,10 @@ func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
 // hold nothing are left out.
 func (t *Tx) Reserves(ctx context.Context) (map[string]money.Amount, error) {
 	held := map[string]money.Amount{}
+	var r [2]any
 	err := t.scan(ctx, `SELECT account, amount FROM balances WHERE account LIKE 'vm:%' AND amount <> 0 ORDER BY account`, func(list *sql.Rows) error {
-		var account string
-		var amount money.Amount
-		err := list.Scan(&account, &amount)
-		held[strings.TrimPrefix(account, "vm:")] = amount
+		err := scanAll(list, r[:])
+		held[strings.TrimPrefix(text(r[0]), "vm:")] = money.Amount(number(r[1]))
 		return err
 	})
 	return held, err

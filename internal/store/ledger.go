@@ -141,26 +141,61 @@ func (t *Tx) Entries(ctx context.Context, a ledger.Account) ([]ledger.Entry, err
 // the stored balances. What can't be is among its findings.
 func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 	b := &ledger.Books{}
-	if err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash FROM entries ORDER BY id`,
-		func(list *sql.Rows) error {
-			var e ledger.Sealed
-			var micros int64
-			err := list.Scan(&e.Key, &micros, &e.Kind, &e.From, &e.To, &e.Amount, &e.VM, &e.Epoch, &e.Reason, &e.Hash)
-			e.At = at(micros)
-			b.Read(e)
-			return err
-		}); err != nil {
+	parts, done := make(chan []ledger.Sealed, 4), make(chan struct{})
+	go func() { // while others are read
+		defer close(done)
+		for part := range parts {
+			for i := range part {
+				b.Read(&part[i])
+			}
+		}
+	}()
+	err := t.entriesInParts(ctx, func(part []ledger.Sealed) { parts <- part })
+	close(parts)
+	<-done
+	if err != nil {
 		return nil, err
 	}
-	err := t.scan(ctx, `SELECT account, amount, head FROM balances ORDER BY account`, func(list *sql.Rows) error {
-		var account ledger.Account
-		var standing ledger.Standing
-		err := list.Scan(&account, &standing.Amount, &standing.Head)
-		b.Compare(account, standing)
+	var r [3]any
+	err = t.scan(ctx, `SELECT account, amount, head FROM balances ORDER BY account`, func(list *sql.Rows) error {
+		err := scanAll(list, r[:])
+		b.Compare(ledger.Account(text(r[0])), ledger.Standing{Amount: money.Amount(number(r[1])), Head: ledger.Hash(text(r[2]))})
 		return err
 	})
 	b.Close()
 	return b, err
+}
+
+// partSize is how many entries are handed on at a time.
+const partSize = 512
+
+// entriesInParts calls take for all entries in the order in which they were
+// written, some at a time.
+func (t *Tx) entriesInParts(ctx context.Context, take func([]ledger.Sealed)) error {
+	var part []ledger.Sealed
+	var r [10]any
+	err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, hash FROM entries ORDER BY id`,
+		func(list *sql.Rows) error {
+			if err := scanAll(list, r[:]); err != nil {
+				return err
+			}
+			if part == nil {
+				part = make([]ledger.Sealed, 0, partSize)
+			}
+			part = append(part, ledger.Sealed{Hash: ledger.Hash(text(r[9])), Entry: ledger.Entry{
+				Key: text(r[0]), At: at(number(r[1])), Kind: ledger.Kind(text(r[2])), From: ledger.Account(text(r[3])), To: ledger.Account(text(r[4])),
+				Amount: money.Amount(number(r[5])), VM: text(r[6]), Epoch: number(r[7]), Reason: text(r[8]),
+			}})
+			if len(part) == partSize {
+				take(part)
+				part = nil
+			}
+			return nil
+		})
+	if err == nil && len(part) > 0 {
+		take(part)
+	}
+	return err
 }
 
 // scan calls fn for each row of a query, of which there may be many. Texts among
