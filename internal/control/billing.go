@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	billStep = 64    // VMs that are billed at a time
-	billMost = 1_000 // in one transaction
+	billStep  = 64    // VMs that are billed at a time
+	billLeast = 128   // in one transaction, where others wait to write
+	billMost  = 4_096 // in one transaction, where nobody does
 )
 
 // Bill charges the epochs that are due and fills reserves, and returns how many
@@ -39,53 +40,65 @@ type picker func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most 
 
 // billAll bills the VMs that pick takes.
 func (s *Service) billAll(ctx context.Context, pick picker) (billed int, err error) {
-	var done store.DuePlace // what was up to there need not be looked through again
-	for more := true; more && err == nil; {
+	p := round{Service: s, pick: pick, most: billMost, more: true}
+	for p.more && err == nil {
 		var n int
-		n, more, err = s.billSome(ctx, pick, &done)
+		n, err = p.some(ctx)
 		billed += n
 	}
 	return billed, err
 }
 
-// billSome bills VMs behind a place in one transaction, which ends early when
-// others wait to write, and moves the place on. It returns whether there may be
-// more of them.
-func (s *Service) billSome(ctx context.Context, pick picker, done *store.DuePlace) (n int, more bool, err error) {
-	some := false
-	if err := s.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
-		return pick(ctx, tx, *done, 1, func(store.Due) error { some = true; return nil })
-	}); err != nil || !some {
-		return 0, false, err
+// round is VMs that are billed one behind the other, in transactions whose size
+// follows how busy others are: what one costs that is hardly shared by many VMs,
+// its commit and the settlements of their providers, is what others wait for.
+type round struct {
+	*Service
+	pick picker
+	done store.DuePlace // what was up to there need not be looked through again
+	most int            // in the next transaction
+	more bool           // there may be
+}
+
+// some bills VMs in one transaction, which ends early when others wait to write.
+func (p *round) some(ctx context.Context) (n int, err error) {
+	p.more = false
+	if err := p.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
+		return p.pick(ctx, tx, p.done, 1, func(store.Due) error { p.more = true; return nil })
+	}); err != nil || !p.more {
+		return 0, err
 	}
 	var rung []string
-	last := *done
-	err = s.Store.Write(ctx, func(tx *store.Tx) error {
-		n, more, rung = 0, false, nil
+	var last store.DuePlace
+	awaited := false
+	err = p.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		n, rung, p.more = 0, nil, false
 		var settled ledger.Settlements
-		ahead := s.readAhead(ctx, pick, *done)
+		ahead := p.readAhead(ctx, p.pick, p.done)
+		defer func() { err = errors.Join(err, ahead.end()) }()
 		for list := range ahead.steps {
 			last = list[len(list)-1].Place
-			changed, err := s.bill(ctx, tx, list, &settled)
+			changed, err := p.bill(ctx, tx, list, &settled)
 			if err != nil {
-				return errors.Join(err, ahead.end())
+				return err
 			}
 			n, rung = n+len(list), append(rung, changed...)
-			if more = n >= billMost || tx.Awaited(); more {
+			awaited = tx.Awaited()
+			if p.more = awaited || n >= p.most; p.more {
 				break
 			}
 		}
-		if err := ahead.end(); err != nil {
-			return err
-		}
-		return s.settleAll(ctx, tx, &settled, s.Now().UTC())
+		return p.settleAll(ctx, tx, &settled, p.Now().UTC())
 	})
-	if err != nil {
-		return 0, false, err
+	if err != nil || n == 0 {
+		return 0, err
 	}
-	*done = last
-	s.bells.ring(rung...)
-	return n, more, nil
+	p.done, p.most = last, min(2*p.most, billMost)
+	if awaited {
+		p.most = billLeast
+	}
+	p.bells.ring(rung...)
+	return n, nil
 }
 
 // bill bills VMs whose time has come, and returns whom to wake. What is settled
