@@ -5,7 +5,7 @@ TOOLS   := build/tools
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
-	bench bench-boot bench-idle bench-market gauges release clean
+	bench bench-boot bench-idle bench-market bench-money gauges release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ check: lint ## what CI runs
 	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
 	$(MAKE) --no-print-directory test
 
-bench: bench-boot bench-idle bench-market ## run every bench
+bench: bench-boot bench-idle bench-market bench-money ## run every bench
 
 bench-boot: deps low-ports build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
 	go run ./bench/boot
@@ -75,6 +75,9 @@ bench-idle: deps low-ports build image ## memory and CPU at rest
 
 bench-market: deps-test build ## searching and placing on up to 1,000,000 servers, against the least they can cost
 	go run ./bench/market
+
+bench-money: deps-test build ## billing 1,000,000 VMs, answering meanwhile, checking the ledger, being killed in the middle
+	go run ./bench/money
 
 gauges: ## report sizes of files and functions, import depth, tests per line
 	@cd tools && go run ./gauges ..

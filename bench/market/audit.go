@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/cpucloud/cpucloud/bench/internal/database"
 )
 
 // books is what a database holds of a marketplace, read past the code that wrote
@@ -31,12 +33,8 @@ type keptVM struct {
 }
 
 // readBooks reads the database of a control plane that may be running.
-func readBooks(ctx context.Context, engine, database string) (b books, err error) {
-	driver := map[string]string{"sqlite": "sqlite", "postgres": "pgx"}[engine]
-	if driver == "sqlite" {
-		database = "file:" + database + "?_pragma=query_only(1)&_pragma=busy_timeout(15000)"
-	}
-	db, err := sql.Open(driver, database)
+func readBooks(ctx context.Context, engine, name string) (b books, err error) {
+	db, err := database.Open(engine, name)
 	if err != nil {
 		return b, err
 	}

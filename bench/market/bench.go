@@ -5,6 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+
+	"github.com/cpucloud/cpucloud/bench/internal/postgres"
+	"github.com/cpucloud/cpucloud/bench/internal/profile"
+	"github.com/cpucloud/cpucloud/bench/internal/report"
 )
 
 // bench is the parts that measure control planes, with what they share. It is
@@ -12,19 +16,17 @@ import (
 type bench struct {
 	options
 	fleet  []machine
-	db     *postgres
+	db     *postgres.Server
 	rows   *rowFloor
 	planes map[string]*plane // by engine
-	cpu    profile
+	cpu    profile.CPU
 }
 
-var engines = []string{"sqlite", "postgres"}
-
 func benchAll(ctx context.Context, o options) (err error) {
-	if err := describe(os.Stdout); err != nil {
+	if err := report.Describe(os.Stdout); err != nil {
 		return err
 	}
-	b := &bench{options: o, planes: map[string]*plane{}, cpu: profile{path: o.profile}}
+	b := &bench{options: o, planes: map[string]*plane{}, cpu: profile.CPU{Path: o.profile}}
 	defer func() { err = errors.Join(err, b.close(ctx)) }()
 	for _, part := range []struct {
 		name string
@@ -47,12 +49,12 @@ func benchAll(ctx context.Context, o options) (err error) {
 }
 
 func (b *bench) close(ctx context.Context) (err error) {
-	err = b.cpu.end()
+	err = b.cpu.End()
 	for _, p := range b.planes {
 		err = errors.Join(err, p.close(ctx))
 	}
 	if b.db != nil {
-		err = errors.Join(err, b.db.stop(ctx))
+		err = errors.Join(err, b.db.Stop(ctx))
 	}
 	return err
 }
@@ -66,9 +68,9 @@ func (b *bench) machines() []machine {
 }
 
 // postgres returns a PostgreSQL that runs.
-func (b *bench) postgres(ctx context.Context) (_ *postgres, err error) {
+func (b *bench) postgres(ctx context.Context) (_ *postgres.Server, err error) {
 	if b.db == nil {
-		b.db, err = startPostgres(ctx)
+		b.db, err = postgres.Start(ctx, "cloud", "floor")
 	}
 	return b.db, err
 }
@@ -91,13 +93,13 @@ func (b *bench) plane(ctx context.Context, engine string) (*plane, error) {
 	if p := b.planes[engine]; p != nil {
 		return p, nil
 	}
-	database, binary := "", ""
+	name, binary := "", ""
 	if engine == "postgres" {
 		db, err := b.postgres(ctx)
 		if err != nil {
 			return nil, err
 		}
-		database = db.url("cloud")
+		name = db.URL("cloud")
 	}
 	if !b.inProcess {
 		var err error
@@ -105,10 +107,13 @@ func (b *bench) plane(ctx context.Context, engine string) (*plane, error) {
 			return nil, err
 		}
 	}
-	p, err := newPlane(ctx, engine, binary, database, b.machines())
+	p, err := newPlane(ctx, engine, binary, name, b.machines())
 	if err != nil {
 		return nil, err
 	}
 	b.planes[engine] = p
 	return p, nil
 }
+
+// measuring is called when a part is set up and its measurement begins.
+func (b *bench) measuring() error { return b.cpu.Begin() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cpucloud/cpucloud/bench/internal/database"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 )
 
@@ -18,7 +19,7 @@ func (b *bench) bulk(ctx context.Context) error {
 		return err
 	}
 	small := wish{country: anything, maker: anything, arch: anything, memory: anything, disk: anything}
-	for _, engine := range engines {
+	for _, engine := range database.Engines {
 		p, err := b.plane(ctx, engine)
 		if err != nil {
 			return err

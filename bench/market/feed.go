@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/controlplane"
 	"github.com/cpucloud/cpucloud/bench/internal/process"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
@@ -46,16 +46,8 @@ func (p *plane) operator(ctx context.Context) (*client.Client, error) {
 		_, key, err := p.inside.Control.CreateAccount(ctx, control.System, "operator", account.Operator)
 		return client.New(p.inside.URL, key), err
 	}
-	text, err := os.ReadFile(p.path("admin.env"))
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if key, ok := strings.CutPrefix(strings.TrimPrefix(strings.TrimSpace(line), "export "), "CPUCLOUD_ADMIN_KEY="); ok {
-			return client.New(p.cloud.URL(), key), nil
-		}
-	}
-	return nil, fmt.Errorf("%s has no operator's key", p.path("admin.env"))
+	key, err := controlplane.OperatorKey(p.dir)
+	return client.New(p.cloud.URL(), key), err
 }
 
 // startInside starts the control plane in this process.

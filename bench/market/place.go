@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/cpucloud/cpucloud/bench/internal/database"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
 )
@@ -102,7 +103,7 @@ func (b *bench) place(ctx context.Context) error {
 		return err
 	}
 	var deployers []*deployer
-	for _, engine := range engines {
+	for _, engine := range database.Engines {
 		d, err := b.newDeployer(ctx, engine)
 		if err != nil {
 			return err

@@ -1,17 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/controlplane"
 	"github.com/cpucloud/cpucloud/bench/internal/process"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
@@ -19,9 +18,8 @@ import (
 )
 
 const (
-	startWithin = 2 * time.Minute
-	lookEvery   = 2 * time.Millisecond
-	balance     = "1000000000" // USDC, enough for all
+	stopWithin = time.Minute
+	balance    = "1000000000" // USDC, enough for all
 )
 
 // plane is a control plane with the fleet in its marketplace, and an account
@@ -33,12 +31,12 @@ type plane struct {
 	dir      string
 	fleet    []machine
 
-	pid    process.PID
-	ended  chan struct{}
-	inside *server.Server
-	cloud  *client.Client // of the account
-	key    string
-	ids    []string // of all VMs that were acknowledged
+	pid     process.PID
+	process *controlplane.Process // nil in this process
+	inside  *server.Server
+	cloud   *client.Client // of the account
+	key     string
+	ids     []string // of all VMs that were acknowledged
 }
 
 // newPlane starts a control plane and gives it the fleet.
@@ -99,51 +97,13 @@ func (p *plane) start(ctx context.Context) (time.Duration, error) {
 }
 
 func (p *plane) startProcess(ctx context.Context) (url string, err error) {
-	log, err := os.Create(p.path("log"))
+	p.process, err = controlplane.Start(ctx, p.dir, p.binary, "server", "--data", p.dir, "--listen", "127.0.0.1:0",
+		"--database", p.database, "--allow-simulation", "--simulated-boot", "1h")
 	if err != nil {
 		return "", err
 	}
-	defer log.Close() //nolint:errcheck // the control plane has it by then
-	// stop ends it, in order.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.binary, "server", "--data", p.dir, "--listen", "127.0.0.1:0",
-		"--database", p.database, "--allow-simulation", "--simulated-boot", "1h")
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the bench
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	ended := make(chan struct{})
-	p.pid, p.ended = process.PID(cmd.Process.Pid), ended
-	go func() {
-		_ = cmd.Wait() // its log says more
-		close(ended)
-	}()
-	return p.ready(ctx)
-}
-
-// ready waits until the control plane says where it answers.
-func (p *plane) ready(ctx context.Context) (url string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	for {
-		said, err := os.ReadFile(p.path("log"))
-		if err != nil {
-			return "", err
-		}
-		if _, rest, ok := bytes.Cut(said, []byte("answers at ")); ok {
-			if line, _, whole := bytes.Cut(rest, []byte("\n")); whole {
-				return string(line), nil
-			}
-		}
-		select {
-		case <-p.ended:
-			return "", fmt.Errorf("it ended: %s", said)
-		default:
-		}
-		if err := report.Pause(ctx, lookEvery); err != nil {
-			return "", fmt.Errorf("%w: %s", err, said)
-		}
-	}
+	p.pid = p.process.PID
+	return p.process.URL, nil
 }
 
 // stop ends the control plane in order, though ctx may be done.
@@ -162,19 +122,10 @@ func (p *plane) stop(ctx context.Context) error {
 func (p *plane) kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
 
 func (p *plane) end(ctx context.Context, how syscall.Signal) error {
-	if p.ended == nil {
+	if p.process == nil {
 		return nil
 	}
-	_ = syscall.Kill(int(p.pid), how) // it may have ended
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-	defer cancel()
-	select {
-	case <-p.ended:
-		p.ended = nil
-		return nil
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("the control plane, process %d, did not end", p.pid), syscall.Kill(int(p.pid), syscall.SIGKILL))
-	}
+	return p.process.End(ctx, how)
 }
 
 // close ends the control plane and removes what it kept.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cpucloud/cpucloud/bench/internal/postgres"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 )
 
@@ -18,7 +19,7 @@ import (
 // room of a server, known by its id, and adds a row for the VM. Nothing is
 // searched for, checked or paid.
 type rowFloor struct {
-	db  *postgres
+	db  *postgres.Server
 	mix []wish
 	ids []int32 // of servers with much room
 }
@@ -27,8 +28,8 @@ const takeRow = `WITH taken AS (UPDATE servers SET vcpu = vcpu - $2, ram = ram -
 	WHERE id = $1 AND vcpu >= $2 AND ram >= $3 AND storage >= $4 AND addresses >= 1 RETURNING id, unit)
 	INSERT INTO vms (server, size, unit, request) SELECT id, $5, unit, $6 FROM taken`
 
-func newRowFloor(ctx context.Context, db *postgres, fleet []machine) (*rowFloor, error) {
-	c, err := db.connect(ctx, "floor")
+func newRowFloor(ctx context.Context, db *postgres.Server, fleet []machine) (*rowFloor, error) {
+	c, err := db.Connect(ctx, "floor")
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (f *rowFloor) round(ctx context.Context, connections int, phase time.Durati
 }
 
 func (f *rowFloor) client(ctx context.Context, k, step int, end time.Time) (n int64, err error) {
-	c, err := f.db.connect(ctx, "floor")
+	c, err := f.db.Connect(ctx, "floor")
 	if err != nil {
 		return 0, err
 	}

@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 
+	"github.com/cpucloud/cpucloud/bench/internal/database"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 )
 
 // start times how long a control plane takes to start on a marketplace that is
 // there: the index is built anew from the store each time.
 func (b *bench) start(ctx context.Context) error {
-	for _, engine := range engines {
+	for _, engine := range database.Engines {
 		p, err := b.plane(ctx, engine)
 		if err != nil {
 			return err

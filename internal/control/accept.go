@@ -52,7 +52,7 @@ func (b *batch) accept(a acceptance) error {
 		if err != nil {
 			return err
 		}
-		v.ID = a.made[i].ID
+		v.ID, v.Limited = a.made[i].ID, b.budget.limits(a.who)
 		hold, err := ledger.Reservation(v.CreatedAt, v.AccountID, v.ID, v.Price)
 		if err != nil {
 			return err
@@ -61,7 +61,6 @@ func (b *batch) accept(a acceptance) error {
 			b.orders.Entries = append(b.orders.Entries, hold)
 		}
 		b.orders.VMs = append(b.orders.VMs, v)
-		b.orders.Limited = append(b.orders.Limited, b.budget.limits(a.who))
 		b.orders.Events = append(b.orders.Events, store.EventOf{VM: v.ID, Event: vm.Event{At: v.CreatedAt, Key: "accepted", Text: fmt.Sprintf(
 			"accepted at %s USDC per epoch and placed in %s; a deposit of %s USDC is reserved", v.Price, p.Offer.Datacenter.Slug(), hold.Amount)}})
 		b.note(p, v, a.wish.QuoteID == "")

@@ -78,7 +78,7 @@ func (s *Service) CreateKey(ctx context.Context, who account.Actor, name string,
 		if err := tx.InsertKey(ctx, made.Key); err != nil || !l.Any() {
 			return err
 		}
-		return tx.PutBound(ctx, who.AccountID, account.Bound{Subject: made.ID, SetBy: account.ByAccount, Limits: l})
+		return tx.PutBound(ctx, who.AccountID, account.Bound{Subject: made.ID, SetBy: account.ByAccount, Limits: l}, s.Now())
 	})
 	if err != nil {
 		return Key{}, "", err

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,90 +11,117 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// billBatch is how many VMs are billed in one transaction: deploys wait for it.
-const billBatch = 100
+const (
+	billStep  = 64    // VMs that are billed at a time
+	billLeast = 128   // in one transaction, where others wait to write
+	billMost  = 4_096 // in one transaction, where nobody does
+)
 
 // Bill charges the epochs that are due and fills reserves, and returns how many
 // VMs were due. What was begun and not stored is done by the next call, by
 // whichever replica: a VM is due until its row says otherwise.
 func (s *Service) Bill(ctx context.Context) (billed int, err error) {
-	for {
-		n, err := s.billSome(ctx, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) {
-			return tx.DueVMs(ctx, s.Now(), s.Grace, billBatch)
-		})
-		billed += n
-		if err != nil || n < billBatch {
-			return billed, err
-		}
-	}
+	return s.billAll(ctx, func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most int, take func(store.Due) error) error {
+		return tx.EachDue(ctx, behind, s.Now(), s.Grace, most, take)
+	})
 }
 
 // Replenish goes on with VMs that ran short of money and whose customers have
 // enough by now, the one that waits longest first. It returns how many there were.
 func (s *Service) Replenish(ctx context.Context) (replenished int, err error) {
-	for {
-		n, err := s.billSome(ctx, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) {
-			return tx.PayableVMs(ctx, billBatch)
-		})
-		replenished += n
-		if err != nil || n < billBatch {
-			return replenished, err
-		}
-	}
+	return s.billAll(ctx, func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most int, take func(store.Due) error) error {
+		return tx.EachPayable(ctx, behind, most, take)
+	})
 }
 
-// billSome bills the VMs that pick returns, in one transaction.
-func (s *Service) billSome(ctx context.Context, pick func(ctx context.Context, tx *store.Tx) ([]vm.VM, error)) (n int, err error) {
-	some := false
-	if err := s.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
-		list, err := pick(ctx, tx)
-		some = len(list) > 0
-		return err
-	}); err != nil || !some {
+// picker calls take for VMs to be billed behind a place, at most so many, in their
+// order.
+type picker func(ctx context.Context, tx *store.Tx, behind store.DuePlace, most int, take func(store.Due) error) error
+
+// billAll bills the VMs that pick takes.
+func (s *Service) billAll(ctx context.Context, pick picker) (billed int, err error) {
+	p := round{Service: s, pick: pick, most: billMost, more: true}
+	for p.more && err == nil {
+		var n int
+		n, err = p.some(ctx)
+		billed += n
+	}
+	return billed, err
+}
+
+// round is VMs that are billed one behind the other, in transactions whose size
+// follows how busy others are: what one costs that is hardly shared by many VMs,
+// its commit and the settlements of their providers, is what others wait for.
+type round struct {
+	*Service
+	pick picker
+	done store.DuePlace // what was up to there need not be looked through again
+	most int            // in the next transaction
+	more bool           // there may be
+}
+
+// some bills VMs in one transaction, which ends early when others wait to write.
+func (p *round) some(ctx context.Context) (n int, err error) {
+	p.more = false
+	if err := p.Store.Read(ctx, func(tx *store.Tx) error { // mostly there is nothing, and nobody has to wait for that
+		return p.pick(ctx, tx, p.done, 1, func(store.Due) error { p.more = true; return nil })
+	}); err != nil || !p.more {
 		return 0, err
 	}
 	var rung []string
-	err = s.Store.Write(ctx, func(tx *store.Tx) error {
-		list, err := pick(ctx, tx)
-		if err != nil || len(list) == 0 {
-			n, rung = 0, nil
-			return err
+	var last store.DuePlace
+	awaited := false
+	err = p.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		n, rung, p.more = 0, nil, false
+		var settled ledger.Settlements
+		ahead := p.readAhead(ctx, p.pick, p.done)
+		defer func() { err = errors.Join(err, ahead.end()) }()
+		for list := range ahead.steps {
+			last = list[len(list)-1].Place
+			changed, err := p.bill(ctx, tx, list, &settled)
+			if err != nil {
+				return err
+			}
+			n, rung = n+len(list), append(rung, changed...)
+			awaited = tx.Awaited()
+			if p.more = awaited || n >= p.most; p.more {
+				break
+			}
 		}
-		n = len(list)
-		rung, err = s.bill(ctx, tx, list)
-		return err
+		return p.settleAll(ctx, tx, &settled, p.Now().UTC())
 	})
-	if err != nil {
+	if err != nil || n == 0 {
 		return 0, err
 	}
-	s.ring(ctx, rung...)
+	p.done, p.most = last, min(2*p.most, billMost)
+	if awaited {
+		p.most = billLeast
+	}
+	p.ring(ctx, rung...)
 	return n, nil
 }
 
-// bill bills VMs whose time has come, and returns whom to wake.
-func (s *Service) bill(ctx context.Context, tx *store.Tx, list []vm.VM) (rung []string, err error) {
-	var accounts []ledger.Account
+// bill bills VMs whose time has come, and returns whom to wake. What is settled
+// is noted.
+func (s *Service) bill(ctx context.Context, tx *store.Tx, list []store.Due, settled *ledger.Settlements) (rung []string, err error) {
+	tx.Know(list)
+	accounts := make([]ledger.Account, 0, len(list))
 	for i := range list {
-		accounts = append(accounts, s.meter(&list[i]).Accounts()...)
+		accounts = append(accounts, ledger.Pending(list[i].ProviderID))
 	}
 	sheet, err := tx.Sheet(ctx, accounts...)
 	if err != nil {
 		return nil, err
 	}
 	now := s.Now().UTC()
-	var settled ledger.Settlements
 	for i := range list {
-		changed, err := s.billOne(ctx, tx, sheet, &list[i], now, &settled)
+		changed, err := s.billOne(ctx, tx, sheet, &list[i].VM, now, settled)
 		if err != nil {
 			return nil, fmt.Errorf("bill %s: %w", list[i].ID, err)
 		}
 		rung = append(rung, changed...)
 	}
-	if err := s.settleAll(ctx, tx, &settled, now); err != nil {
-		return nil, err
-	}
-	tx.UpdateVMs(list)
-	return rung, nil
+	return rung, tx.StoreBilled(ctx, list)
 }
 
 // billBegun charges the epochs of a VM that began before a moment at which it
@@ -123,7 +151,7 @@ func (s *Service) settleAll(ctx context.Context, tx *store.Tx, settled *ledger.S
 func (s *Service) meter(v *vm.VM) *ledger.Meter {
 	return &ledger.Meter{
 		AccountID: v.AccountID, VM: v.ID, ProviderID: v.ProviderID, Price: v.Price, Epoch: v.Epoch, Grace: s.Grace,
-		Epochs: v.Epochs, Next: v.NextBilling,
+		Counted: v.Limited, KeyID: v.KeyID, Epochs: v.Epochs, Next: v.NextBilling,
 	}
 }
 

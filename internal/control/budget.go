@@ -25,7 +25,7 @@ func per24h(perEpoch money.Amount, epoch time.Duration) money.Amount {
 // others is too little.
 func (s *Service) uses(ctx context.Context, tx *store.Tx, now time.Time, limited bool, accountID string, keyIDs ...string) (map[string]account.Use, error) {
 	subjects := append([]string{accountID}, keyIDs...)
-	charged, err := tx.Charges(ctx, now, subjects...)
+	charged, err := tx.Charges(ctx, now, limited, accountID, keyIDs...)
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (s *Service) setLimits(ctx context.Context, who account.Actor, accountID st
 	return s.Store.Write(ctx, func(tx *store.Tx) error {
 		return firstErrorOf(
 			func() error { return mayManage(ctx, tx, who) },
-			func() error { return tx.PutBound(ctx, accountID, b) },
+			func() error { return tx.PutBound(ctx, accountID, b, s.Now()) },
 			func() error { return then(tx) },
 		)
 	})

@@ -195,7 +195,7 @@ func TestSpendOfOldVMs(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return tx.PostAll(t.Context(), []ledger.Entry{hold, ledger.Rent(start, old.ID, old.ProviderID, price, 1)})
+			return tx.PostAll(t.Context(), []ledger.Entry{hold, ledger.Rent(start, old.AccountID, old.ID, old.ProviderID, price, 1)})
 		}))
 		var sum money.Amount
 		for i, r := range rows() {

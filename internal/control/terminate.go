@@ -162,7 +162,7 @@ func (s *Service) giveBackEpoch(ctx context.Context, tx *store.Tx, v vm.VM, now 
 	if part == 0 {
 		return 0, nil
 	}
-	posted, err := tx.Post(ctx, ledger.Undelivered(now, v.ID, v.ProviderID, part, charge.Epoch))
+	posted, err := tx.Post(ctx, ledger.Undelivered(now, v.AccountID, v.ID, v.ProviderID, part, charge.Epoch))
 	if err != nil || !posted {
 		return 0, err
 	}

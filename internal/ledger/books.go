@@ -37,7 +37,7 @@ type Payout struct {
 }
 
 // Read takes the next entry in the order in which they were written.
-func (b *Books) Read(e Sealed) {
+func (b *Books) Read(e *Sealed) {
 	from, to := b.standing(e.From), b.standing(e.To)
 	b.Entries++
 	if err := e.Check(); err != nil {
@@ -48,9 +48,9 @@ func (b *Books) Read(e Sealed) {
 	}
 	switch {
 	case e.Kind == Charge || e.Kind == Return:
-		b.pay(e.Entry)
+		b.pay(&e.Entry)
 	case e.From.isWithdrawing() || e.To.isWithdrawing():
-		b.payOut(e.Entry)
+		b.payOut(&e.Entry)
 	}
 	// The chain goes on with what is stored, so that one change is one finding.
 	from.Amount, from.Head = from.Amount-e.Amount, e.Hash
@@ -61,19 +61,20 @@ func (b *Books) Read(e Sealed) {
 }
 
 // pay notes what a VM was charged, or got back of it.
-func (b *Books) pay(e Entry) {
+func (b *Books) pay(e *Entry) {
 	if b.paid == nil {
 		b.paid = map[string]money.Amount{}
 	}
 	if e.Kind == Return {
-		e.Amount = -e.Amount
+		b.paid[e.VM] -= e.Amount
+		return
 	}
 	b.paid[e.VM] += e.Amount
 }
 
 // payOut notes what became of a withdrawal, whose id stands behind the kind in
 // the keys of its entries.
-func (b *Books) payOut(e Entry) {
+func (b *Books) payOut(e *Entry) {
 	if b.payouts == nil {
 		b.payouts = map[string]Payout{}
 	}

@@ -47,6 +47,10 @@ func (a Account) isWithdrawing() bool { return strings.HasSuffix(string(a), with
 // MayOwe reports whether the account may be below zero.
 func (a Account) MayOwe() bool { return a == External }
 
+// OfProvider reports whether the account is a provider's, which the money of many
+// VMs comes to.
+func (a Account) OfProvider() bool { return strings.HasPrefix(string(a), "provider:") }
+
 // Kind says why money moved.
 type Kind string
 
@@ -73,9 +77,16 @@ type Entry struct {
 	To     Account
 	Amount money.Amount // positive
 	VM     string       // the VM it is about, "" for none
-	Epoch  int64        // the epoch that a charge pays or a return is of, from 1; 0 for other kinds
-	Reason string       // a sentence for the customer
-	Actor  string       // who moved it by hand, for the operator alone; "" for nobody
+	// Customer is whose VM it is about, where neither of the accounts says so.
+	Customer string
+	// Counted says that a charge counts towards what its customer has spent, and
+	// towards that of an API key unless KeyID is "".
+	Counted bool
+	KeyID   string
+
+	Epoch  int64  // the epoch that a charge pays or a return is of, from 1; 0 for other kinds
+	Reason string // a sentence for the customer
+	Actor  string // who moved it by hand, for the operator alone; "" for nobody
 	// Key is unique in the ledger: whatever is retried makes the same key, and
 	// so no second entry.
 	Key string
@@ -110,17 +121,17 @@ func Reservation(at time.Time, accountID, vmID string, price money.Amount) (Entr
 }
 
 // Rent charges epoch n, counted from 1, of a VM.
-func Rent(at time.Time, vmID, providerID string, price money.Amount, n int64) Entry {
+func Rent(at time.Time, accountID, vmID, providerID string, price money.Amount, n int64) Entry {
 	return Entry{
-		At: at, Kind: Charge, From: Reserve(vmID), To: Pending(providerID), Amount: price, VM: vmID, Epoch: n,
+		At: at, Kind: Charge, From: Reserve(vmID), To: Pending(providerID), Amount: price, VM: vmID, Customer: accountID, Epoch: n,
 		Reason: fmt.Sprintf("rent of epoch %d", n), Key: fmt.Sprintf("charge:%s:%d", vmID, n),
 	}
 }
 
 // Undelivered returns to a VM's reserve a part of what epoch n was charged.
-func Undelivered(at time.Time, vmID, providerID string, part money.Amount, n int64) Entry {
+func Undelivered(at time.Time, accountID, vmID, providerID string, part money.Amount, n int64) Entry {
 	return Entry{
-		At: at, Kind: Return, From: Pending(providerID), To: Reserve(vmID), Amount: part, VM: vmID, Epoch: n,
+		At: at, Kind: Return, From: Pending(providerID), To: Reserve(vmID), Amount: part, VM: vmID, Customer: accountID, Epoch: n,
 		Reason: fmt.Sprintf("the part of epoch %d that was not delivered", n), Key: fmt.Sprintf("return:%s:%d", vmID, n),
 	}
 }

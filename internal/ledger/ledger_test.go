@@ -38,11 +38,11 @@ func TestEntries(t *testing.T) {
 			ledger.Entry{Kind: ledger.Hold, From: "account:anna", To: "vm:0x1", Amount: 100, VM: "0x1", Reason: "deposit of two epochs", Key: "hold:0x1"},
 		},
 		{
-			ledger.Rent(now, "0x1", "nord", 50, 12),
+			ledger.Rent(now, "anna", "0x1", "nord", 50, 12),
 			ledger.Entry{Kind: ledger.Charge, From: "vm:0x1", To: "provider:nord:pending", Amount: 50, VM: "0x1", Epoch: 12, Reason: "rent of epoch 12", Key: "charge:0x1:12"},
 		},
 		{
-			ledger.Undelivered(now, "0x1", "nord", 20, 12),
+			ledger.Undelivered(now, "anna", "0x1", "nord", 20, 12),
 			ledger.Entry{
 				Kind: ledger.Return, From: "provider:nord:pending", To: "vm:0x1", Amount: 20, VM: "0x1", Epoch: 12,
 				Reason: "the part of epoch 12 that was not delivered", Key: "return:0x1:12",
@@ -83,7 +83,7 @@ func TestKeysDiffer(t *testing.T) {
 		vms, epochs := rapid.SampledFrom([]string{"0x1", "0x11", "0x2"}), rapid.Int64Range(1, 120)
 		v, n := vms.Draw(t, "VM"), epochs.Draw(t, "epoch")
 		w, m := vms.Draw(t, "other VM"), epochs.Draw(t, "other epoch")
-		a, b := ledger.Rent(now, v, "p", 1, n), ledger.Rent(now.Add(1), w, "q", 2, m)
+		a, b := ledger.Rent(now, "anna", v, "p", 1, n), ledger.Rent(now.Add(1), "anna", w, "q", 2, m)
 		if same := v == w && n == m; same != (a.Key == b.Key) {
 			t.Errorf("epoch %d of %s has the key %s, epoch %d of %s %s", n, v, a.Key, m, w, b.Key)
 		}
@@ -91,7 +91,7 @@ func TestKeysDiffer(t *testing.T) {
 		hold, err := ledger.Reservation(now, "a", v, 1)
 		for _, e := range []ledger.Entry{
 			a, hold, ledger.Credit(now, "a", 1, "", v), ledger.Debit(now, "a", 1, "", v), ledger.Release(now, "a", v, 1, ""),
-			ledger.Undelivered(now, v, "p", 1, n),
+			ledger.Undelivered(now, "anna", v, "p", 1, n),
 		} {
 			keys[e.Key] = true
 		}

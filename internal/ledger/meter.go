@@ -28,6 +28,9 @@ type Meter struct {
 	Epoch      time.Duration // from one charge to the next
 	Grace      time.Duration // how long an epoch may stay unpaid
 
+	Counted bool   // what is charged counts towards limits
+	KeyID   string // of the API key that it counts towards, too
+
 	Epochs int64     // how many were charged
 	Next   time.Time // when the next one is due
 }
@@ -62,7 +65,9 @@ func (m *Meter) Run(s *Sheet, now time.Time) (Cover, error) {
 // Charge takes the next epoch's price out of the reserve.
 func (m *Meter) Charge(s *Sheet, now time.Time) error {
 	if m.Price > 0 { // a provider may give VMs away
-		if err := s.Post(Rent(now, m.VM, m.ProviderID, m.Price, m.Epochs+1)); err != nil {
+		rent := Rent(now, m.AccountID, m.VM, m.ProviderID, m.Price, m.Epochs+1)
+		rent.Counted, rent.KeyID = m.Counted, m.KeyID
+		if err := s.Post(rent); err != nil {
 			return err
 		}
 	}

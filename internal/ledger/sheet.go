@@ -115,9 +115,24 @@ func (s *Sheet) put(a Account, standing Standing) {
 }
 
 // Take returns what was posted since the last Take, and the accounts that were
-// touched by it.
+// touched and not taken yet.
 func (s *Sheet) Take() (posted []Sealed, touched []Account) {
-	posted, touched = s.posted, s.touched
-	s.posted, s.touched, s.moved = nil, nil, nil
+	return s.TakeBut(func(Account) bool { return false })
+}
+
+// TakeBut is Take without the touched accounts that wait is true for: they are
+// left for another time.
+func (s *Sheet) TakeBut(wait func(Account) bool) (posted []Sealed, touched []Account) {
+	posted, s.posted = s.posted, nil
+	var left []Account
+	for _, a := range s.touched {
+		if wait(a) {
+			left = append(left, a)
+			continue
+		}
+		touched = append(touched, a)
+		delete(s.moved, a)
+	}
+	s.touched = left
 	return posted, touched
 }

@@ -71,6 +71,31 @@ func TestSheet(t *testing.T) {
 	})
 }
 
+// What a provider's account comes to can be left for later, when it is written
+// once for many entries.
+func TestTakeBut(t *testing.T) {
+	t.Parallel()
+	var s ledger.Sheet
+	reserve, pending := ledger.Reserve("v"), ledger.Pending("p")
+	s.Know(reserve, ledger.Standing{Amount: 10})
+	s.Know(pending, ledger.Standing{})
+	take := func(posted []ledger.Sealed, touched []ledger.Account) string { return fmt.Sprint(len(posted), touched) }
+	for n, want := range []string{"1 [vm:v]", "1 [vm:v]"} {
+		if err := s.Post(ledger.Rent(time.Unix(1, 0), "anna", "v", "p", 1, int64(n))); err != nil {
+			t.Fatal(err)
+		}
+		if got := take(s.TakeBut(ledger.Account.OfProvider)); got != want {
+			t.Errorf("take %d: got %s, want %s", n, got, want)
+		}
+	}
+	if got, want := take(s.Take()), "0 [provider:p:pending]"; got != want {
+		t.Errorf("the rest: got %s, want %s", got, want)
+	}
+	if got, want := s.Holds(pending), money.Amount(2); got != want {
+		t.Errorf("it holds %s, want %s", got, want)
+	}
+}
+
 // A seal covers every member of an entry, and what stands before it.
 func TestSeal(t *testing.T) {
 	t.Parallel()

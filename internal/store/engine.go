@@ -100,6 +100,8 @@ func (e engine) migrations() (fs.FS, error) {
 type writing interface {
 	// begin returns what it begins at.
 	begin(ctx context.Context, accounts []string) (beginning, error)
+	// standings returns how accounts stand, without those that never held anything.
+	standings(ctx context.Context, accounts []string) (map[ledger.Account]ledger.Standing, error)
 	// run runs a script.
 	run(ctx context.Context, s *script) error
 	// commit runs a script and makes all durable.

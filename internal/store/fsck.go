@@ -46,19 +46,29 @@ func (t *Tx) EachSightings(ctx context.Context, fn func(serverID string, seen []
 }
 
 // EachVM calls fn for every VM that there ever was, with what a check of all of
-// them needs: its reserve is left out, see Reserves.
+// them needs: its reserve is left out, see Reserves, and all of its Spec but what
+// it takes of its server.
 func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
-	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, gone, spec, goal, generation, reached, known_as FROM vms ORDER BY id`, func(list *sql.Rows) error {
-		var v vm.VM
-		var spec string
-		if err := list.Scan(&v.ID, &v.AccountID, &v.ServerID, &v.ProviderID, &v.State, &v.Price, &v.Spent, &v.Epochs, &v.Settled, &v.Gone, &spec,
-			&v.Goal, &v.Generation, &v.Reached, &v.KnownAs); err != nil {
+	var r [15]any
+	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, CASE WHEN gone THEN 1 ELSE 0 END, spec,
+		goal, generation, reached, known_as FROM vms ORDER BY id`, func(list *sql.Rows) error {
+		if err := scanAll(list, r[:]); err != nil {
 			return err
 		}
-		if err := fromJSON(spec, &v.Spec); err != nil {
+		var takes struct {
+			VCPU       int64 `json:"vcpu"`
+			RAMGiB     int64 `json:"ram_gib"`
+			StorageGiB int64 `json:"storage_gib"`
+		}
+		if err := fromJSON(text(r[10]), &takes); err != nil {
 			return err
 		}
-		fn(v)
+		fn(vm.VM{
+			ID: text(r[0]), AccountID: text(r[1]), ServerID: text(r[2]), ProviderID: text(r[3]), State: vm.State(text(r[4])),
+			Price: money.Amount(number(r[5])), Spent: money.Amount(number(r[6])), Epochs: number(r[7]), Settled: number(r[8]), Gone: number(r[9]) != 0,
+			Spec: vm.Spec{VCPU: takes.VCPU, RAMGiB: takes.RAMGiB, StorageGiB: takes.StorageGiB},
+			Goal: vm.Goal(text(r[11])), Generation: number(r[12]), Reached: number(r[13]), KnownAs: text(r[14]),
+		})
 		return nil
 	})
 }
@@ -79,12 +89,11 @@ func (t *Tx) Withdrawing(ctx context.Context) (map[string]money.Amount, error) {
 // stands between; those that hold nothing are left out.
 func (t *Tx) holdings(ctx context.Context, prefix, suffix string) (map[string]money.Amount, error) {
 	held := map[string]money.Amount{}
+	var r [2]any
 	query := `SELECT account, amount FROM balances WHERE account LIKE '` + prefix + `%` + suffix + `' AND amount <> 0 ORDER BY account`
 	err := t.scan(ctx, query, func(list *sql.Rows) error {
-		var account string
-		var amount money.Amount
-		err := list.Scan(&account, &amount)
-		held[strings.TrimSuffix(strings.TrimPrefix(account, prefix), suffix)] = amount
+		err := scanAll(list, r[:])
+		held[strings.TrimSuffix(strings.TrimPrefix(text(r[0]), prefix), suffix)] = money.Amount(number(r[1]))
 		return err
 	})
 	return held, err

@@ -89,7 +89,7 @@ func crowd(tb testing.TB, s *store.Store, from, to int) {
 			case number%2 == 1:
 				list[i] = ledger.Entry{At: at, Kind: ledger.TopUp, From: ledger.Customer(account), To: ledger.Reserve(vmID), Amount: 2, VM: vmID, Key: fmt.Sprintf("topup:%s:%d", vmID, number)}
 			default:
-				list[i] = ledger.Rent(at, vmID, "prv", 2, int64(number))
+				list[i] = ledger.Rent(at, account, vmID, "prv", 2, int64(number))
 			}
 		}
 		write(func(tx *store.Tx) error { return tx.PostAll(ctx, list) })

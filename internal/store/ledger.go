@@ -12,8 +12,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
-// Sheet returns the transaction's sheet, which knows how accounts stand. What is
-// posted on it is written with the transaction.
+// Sheet returns the sheet of a transaction that writes, which knows how accounts
+// stand. What is posted on it is written with the transaction.
 func (t *Tx) Sheet(ctx context.Context, accounts ...ledger.Account) (*ledger.Sheet, error) {
 	var unknown []string
 	for _, a := range accounts {
@@ -24,19 +24,15 @@ func (t *Tx) Sheet(ctx context.Context, accounts ...ledger.Account) (*ledger.She
 	if len(unknown) == 0 {
 		return &t.sheet, nil
 	}
-	list, err := rows[struct {
-		Account string
-		Amount  int64
-		Head    string
-	}](ctx, t, `SELECT account, amount, head FROM balances WHERE account IN (?) ORDER BY account`, bun.List(unknown))
-	if err != nil {
+	if err := checkText(convert(unknown, func(name string) any { return name })); err != nil {
 		return nil, err
 	}
-	for _, r := range list {
-		t.sheet.Know(ledger.Account(r.Account), ledger.Standing{Amount: money.Amount(r.Amount), Head: ledger.Hash(r.Head)})
+	found, err := t.writing.standings(ctx, unknown) // which nothing is to be written of that it could overtake
+	if err != nil {
+		return nil, fmt.Errorf("read balances: %w", err)
 	}
 	for _, name := range unknown {
-		t.sheet.Know(ledger.Account(name), ledger.Standing{}) // unless it was found
+		t.sheet.Know(ledger.Account(name), found[ledger.Account(name)])
 	}
 	return &t.sheet, nil
 }
@@ -72,16 +68,12 @@ func (t *Tx) PostAll(ctx context.Context, entries []ledger.Entry) error {
 	return nil
 }
 
-// noteSheet has what was posted written.
-func (t *Tx) noteSheet() {
-	posted, touched := t.sheet.Take()
-	if len(posted) == 0 {
-		return
-	}
+// noteSheet has what was taken from the sheet written.
+func (t *Tx) noteSheet(posted []ledger.Sealed, touched []ledger.Account) {
 	entries, standings := make([][]any, len(posted)), make([][]any, len(touched))
 	for i, e := range posted {
 		entries[i] = []any{
-			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, e.Actor, string(e.Hash),
+			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, e.Actor, string(e.Hash), e.Customer,
 		}
 	}
 	for i, a := range touched {
@@ -89,10 +81,7 @@ func (t *Tx) noteSheet() {
 		standings[i] = []any{string(a), int64(standing.Amount), string(standing.Head)}
 	}
 	s := &t.pending
-	s.over(entries, func(table string) string {
-		return `INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash, customer)
-			SELECT t.*, CASE WHEN t.column3 IN ('charge', 'return') THEN COALESCE((SELECT v.account_id FROM vms v WHERE v.id = t.column7), '') ELSE '' END FROM ` + table
-	})
+	s.insert(`INSERT INTO entries (key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash, customer)`, entries)
 	s.spent(posted)
 	s.over(standings, func(table string) string {
 		return `INSERT INTO balances (account, amount, head) SELECT * FROM ` + table + ` WHERE true
@@ -177,26 +166,61 @@ func (t *Tx) Transfers(ctx context.Context, a ledger.Account, limit int) ([]ledg
 // the stored balances. What can't be is among its findings.
 func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 	b := &ledger.Books{}
-	if err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash FROM entries ORDER BY id`,
-		func(list *sql.Rows) error {
-			var e ledger.Sealed
-			var micros int64
-			err := list.Scan(&e.Key, &micros, &e.Kind, &e.From, &e.To, &e.Amount, &e.VM, &e.Epoch, &e.Reason, &e.Actor, &e.Hash)
-			e.At = at(micros)
-			b.Read(e)
-			return err
-		}); err != nil {
+	parts, done := make(chan []ledger.Sealed, 4), make(chan struct{})
+	go func() { // while others are read
+		defer close(done)
+		for part := range parts {
+			for i := range part {
+				b.Read(&part[i])
+			}
+		}
+	}()
+	err := t.entriesInParts(ctx, func(part []ledger.Sealed) { parts <- part })
+	close(parts)
+	<-done
+	if err != nil {
 		return nil, err
 	}
-	err := t.scan(ctx, `SELECT account, amount, head FROM balances ORDER BY account`, func(list *sql.Rows) error {
-		var account ledger.Account
-		var standing ledger.Standing
-		err := list.Scan(&account, &standing.Amount, &standing.Head)
-		b.Compare(account, standing)
+	var r [3]any
+	err = t.scan(ctx, `SELECT account, amount, head FROM balances ORDER BY account`, func(list *sql.Rows) error {
+		err := scanAll(list, r[:])
+		b.Compare(ledger.Account(text(r[0])), ledger.Standing{Amount: money.Amount(number(r[1])), Head: ledger.Hash(text(r[2]))})
 		return err
 	})
 	b.Close()
 	return b, err
+}
+
+// partSize is how many entries are handed on at a time.
+const partSize = 512
+
+// entriesInParts calls take for all entries in the order in which they were
+// written, some at a time.
+func (t *Tx) entriesInParts(ctx context.Context, take func([]ledger.Sealed)) error {
+	var part []ledger.Sealed
+	var r [11]any
+	err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash FROM entries ORDER BY id`,
+		func(list *sql.Rows) error {
+			if err := scanAll(list, r[:]); err != nil {
+				return err
+			}
+			if part == nil {
+				part = make([]ledger.Sealed, 0, partSize)
+			}
+			part = append(part, ledger.Sealed{Hash: ledger.Hash(text(r[10])), Entry: ledger.Entry{
+				Key: text(r[0]), At: at(number(r[1])), Kind: ledger.Kind(text(r[2])), From: ledger.Account(text(r[3])), To: ledger.Account(text(r[4])),
+				Amount: money.Amount(number(r[5])), VM: text(r[6]), Epoch: number(r[7]), Reason: text(r[8]), Actor: text(r[9]),
+			}})
+			if len(part) == partSize {
+				take(part)
+				part = nil
+			}
+			return nil
+		})
+	if err == nil && len(part) > 0 {
+		take(part)
+	}
+	return err
 }
 
 // scan calls fn for each row of a query, of which there may be many.
@@ -218,6 +242,26 @@ func (t *Tx) scan(ctx context.Context, query string, fn func(list *sql.Rows) err
 		}
 	}
 	return list.Err()
+}
+
+// scanAll reads a row as the driver has it: numbers as int64, texts as string.
+func scanAll(list *sql.Rows, row []any) error {
+	var to [32]any
+	for i := range row {
+		to[i] = &row[i]
+	}
+	return list.Scan(to[:len(row)]...)
+}
+
+// text and number return a value of a row.
+func text(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
+func number(value any) int64 {
+	n, _ := value.(int64)
+	return n
 }
 
 // seal gives seals to entries from before there were any, once and for good.

@@ -36,8 +36,9 @@ func (t *Tx) Bounds(ctx context.Context, subjects ...string) ([]account.Bound, e
 }
 
 // PutBound sets limits of an account or one of its keys in the place of those that
-// the same one set before. The account's VMs are found by Rents as limited then.
-func (t *Tx) PutBound(ctx context.Context, accountID string, b account.Bound) error {
+// the same one set before. What the account's VMs cost and were charged is counted
+// as limited from now on.
+func (t *Tx) PutBound(ctx context.Context, accountID string, b account.Bound, now time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM limits WHERE subject = ? AND set_by = ?`, b.Subject, string(b.SetBy))
 	if err == nil && b.Any() {
 		_, err = t.exec(ctx, `INSERT INTO limits (subject, set_by, per_day, per_month, running) VALUES (?, ?, ?, ?, ?)`,
@@ -47,6 +48,9 @@ func (t *Tx) PutBound(ctx context.Context, accountID string, b account.Bound) er
 		return err
 	}
 	if _, err := t.exec(ctx, `UPDATE vms SET limited = TRUE WHERE account_id = ? AND NOT limited AND `+live, accountID); err != nil {
+		return err
+	}
+	if err := t.count(ctx, accountID, now); err != nil {
 		return err
 	}
 	_, err = t.exec(ctx, `UPDATE market SET limits = limits + 1 WHERE id = 1`)
@@ -91,16 +95,24 @@ func (t *Tx) Rents(ctx context.Context, accountID string, limited bool) ([]Rent,
 // Charged is what an account or an API key was charged.
 type Charged struct{ Day, Month money.Amount }
 
-// Charges returns what accounts and API keys were charged in the calendar day and
-// month of UTC that a time is in.
-func (t *Tx) Charges(ctx context.Context, now time.Time, subjects ...string) (map[string]Charged, error) {
+// Charges returns what an account and its API keys were charged in the calendar
+// day and month of UTC that a time is in. With limited it is right of those alone
+// that have limits, and quick: all of the month's charges are looked at otherwise.
+func (t *Tx) Charges(ctx context.Context, now time.Time, limited bool, accountID string, keyIDs ...string) (map[string]Charged, error) {
 	year, month, _ := now.UTC().Date()
+	first, next := time.Date(year, month, 1, 0, 0, 0, 0, time.UTC), time.Date(year, month+1, 1, 0, 0, 0, 0, time.UTC)
+	query, args := `SELECT subject, CAST(SUM(CASE WHEN day = ? THEN amount ELSE 0 END) AS BIGINT) AS day, CAST(SUM(amount) AS BIGINT) AS month
+		FROM spending WHERE subject IN (?) AND day >= ? AND day < ? GROUP BY subject ORDER BY subject`,
+		[]any{dayOf(now), bun.List(append([]string{accountID}, keyIDs...)), dayOf(first), dayOf(next)}
+	if !limited {
+		query, args = `SELECT subject, CAST(SUM(CASE WHEN day = ? THEN amount ELSE 0 END) AS BIGINT) AS day, CAST(SUM(amount) AS BIGINT) AS month
+			FROM (`+charges+`) c WHERE subject <> '' GROUP BY subject ORDER BY subject`,
+			[]any{dayOf(now), accountID, micros(first), micros(next), accountID, micros(first), micros(next)}
+	}
 	list, err := rows[struct {
 		Subject    string
 		Day, Month int64
-	}](ctx, t, `SELECT subject, CAST(SUM(CASE WHEN day = ? THEN amount ELSE 0 END) AS BIGINT) AS day, CAST(SUM(amount) AS BIGINT) AS month
-		FROM spending WHERE subject IN (?) AND day BETWEEN ? AND ? GROUP BY subject ORDER BY subject`,
-		dayOf(now), bun.List(subjects), dayOf(time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)), dayOf(time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC)))
+	}](ctx, t, query, args...)
 	out := make(map[string]Charged, len(list))
 	for _, r := range list {
 		out[r.Subject] = Charged{money.Amount(r.Day), money.Amount(r.Month)}
@@ -108,33 +120,64 @@ func (t *Tx) Charges(ctx context.Context, now time.Time, subjects ...string) (ma
 	return out, err
 }
 
+// charges is what an account and its API keys were charged in a time, one by one.
+const charges = `SELECT e.customer AS subject, e.at / 86400000000 AS day, e.amount FROM entries e
+	WHERE e.customer <> '' AND e.customer = ? AND e.at >= ? AND e.at < ? AND e.kind = 'charge'
+	UNION ALL SELECT v.key_id, e.at / 86400000000, e.amount FROM entries e JOIN vms v ON v.id = e.vm_id
+	WHERE e.customer <> '' AND e.customer = ? AND e.at >= ? AND e.at < ? AND e.kind = 'charge'`
+
 // dayOf returns the day of UTC that a time is in, counted from 1970.
 func dayOf(t time.Time) int64 { return micros(t) / (24 * time.Hour).Microseconds() }
 
-// spent adds what was charged to the sums of its accounts and API keys.
+// spent adds what was charged of VMs with limits to the sums of their accounts and
+// API keys.
 func (s *script) spent(posted []ledger.Sealed) {
-	var lines [][]any
-	for _, e := range posted {
-		if e.Kind == ledger.Charge {
-			lines = append(lines, []any{e.VM, dayOf(e.At), int64(e.Amount)})
+	type sum struct {
+		subject string
+		day     int64
+	}
+	amounts := map[sum]money.Amount{}
+	var order []sum
+	for i := range posted {
+		e := &posted[i]
+		if e.Kind != ledger.Charge || !e.Counted {
+			continue
+		}
+		for _, subject := range []string{e.Customer, e.KeyID} {
+			to := sum{subject, dayOf(e.At)}
+			if _, there := amounts[to]; !there && subject != "" {
+				order = append(order, to)
+			}
+			amounts[to] += e.Amount
 		}
 	}
-	for _, subject := range []string{"account_id", "key_id"} {
-		s.over(lines, func(table string) string {
-			return `INSERT INTO spending (subject, day, amount) SELECT v.` + subject + `, t.column2, CAST(SUM(t.column3) AS BIGINT) FROM ` + table + `
-				JOIN vms v ON v.id = t.column1 WHERE v.` + subject + ` <> '' GROUP BY v.` + subject + `, t.column2
-				ON CONFLICT (subject, day) DO UPDATE SET amount = spending.amount + excluded.amount`
-		})
-	}
+	lines := convert(order, func(to sum) []any { return []any{to.subject, to.day, int64(amounts[to])} })
+	s.over(lines, func(table string) string {
+		return `INSERT INTO spending (subject, day, amount) SELECT * FROM ` + table + ` WHERE true
+			ON CONFLICT (subject, day) DO UPDATE SET amount = spending.amount + excluded.amount`
+	})
 }
 
-// MiscountedSpending returns the accounts and API keys of which the sums of what
-// they were charged are not those of the entries.
+// count adds up anew what an account and its API keys were charged in this month
+// and the last one, from now on to be counted as it is charged.
+func (t *Tx) count(ctx context.Context, accountID string, now time.Time) error {
+	if _, err := t.exec(ctx, `DELETE FROM spending WHERE subject = ? OR subject IN (SELECT id FROM api_keys WHERE account_id = ?)`, accountID, accountID); err != nil {
+		return err
+	}
+	year, month, _ := now.UTC().Date()
+	from, to := micros(time.Date(year, month-1, 1, 0, 0, 0, 0, time.UTC)), micros(time.Date(year, month+2, 1, 0, 0, 0, 0, time.UTC))
+	_, err := t.exec(ctx, `INSERT INTO spending (subject, day, amount) SELECT subject, day, CAST(SUM(amount) AS BIGINT) FROM (`+charges+`) c
+		WHERE subject <> '' GROUP BY subject, day`, accountID, from, to, accountID, from, to)
+	return err
+}
+
+// MiscountedSpending returns the accounts and API keys with limits of which sums of
+// what they were charged are not those of the entries.
 func (t *Tx) MiscountedSpending(ctx context.Context) ([]string, error) {
-	list, err := rows[struct{ Subject string }](ctx, t, `SELECT DISTINCT subject FROM (SELECT subject FROM (
-		SELECT subject, day, amount FROM spending
-		UNION ALL SELECT v.account_id, e.at / 86400000000, -e.amount FROM entries e JOIN vms v ON v.id = e.vm_id WHERE e.kind = 'charge'
-		UNION ALL SELECT v.key_id, e.at / 86400000000, -e.amount FROM entries e JOIN vms v ON v.id = e.vm_id WHERE e.kind = 'charge' AND v.key_id <> ''
-		) counted GROUP BY subject, day HAVING SUM(amount) <> 0) wrong ORDER BY subject`)
+	list, err := rows[struct{ Subject string }](ctx, t, `SELECT DISTINCT s.subject FROM spending s JOIN limits l ON l.subject = s.subject
+		LEFT JOIN api_keys k ON k.id = s.subject
+		WHERE s.amount <> (SELECT COALESCE(SUM(e.amount), 0) FROM entries e JOIN vms v ON v.id = e.vm_id
+			WHERE e.customer <> '' AND e.customer = COALESCE(k.account_id, s.subject) AND e.kind = 'charge' AND e.at >= s.day * 86400000000
+				AND e.at < (s.day + 1) * 86400000000 AND (k.id IS NULL OR v.key_id = k.id)) ORDER BY s.subject`)
 	return convert(list, func(r struct{ Subject string }) string { return r.Subject }), err
 }

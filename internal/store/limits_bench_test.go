@@ -34,10 +34,13 @@ func benchmarkLimits(b *testing.B, s *store.Store) {
 				if i >= 2_000 {
 					v.State = vm.Stopped
 				}
-				o.VMs, o.Limited = append(o.VMs, v), append(o.Limited, true)
+				v.Limited = true
+				o.VMs = append(o.VMs, v)
 				o.Entries = append(o.Entries, ledger.Entry{At: now, Kind: ledger.TopUp, From: ledger.External, To: ledger.Reserve(v.ID), Amount: 2000, Key: "x" + v.ID})
 				for epoch := range 2 {
-					o.Entries = append(o.Entries, ledger.Rent(now.AddDate(0, 0, -i%20), v.ID, "prv", 1000, int64(epoch)+1))
+					rent := ledger.Rent(now.AddDate(0, 0, -i%20), v.AccountID, v.ID, "prv", 1000, int64(epoch)+1)
+					rent.Counted, rent.KeyID = true, v.KeyID
+					o.Entries = append(o.Entries, rent)
 				}
 			}
 			return tx.StoreOrders(ctx, o)
@@ -50,7 +53,7 @@ func benchmarkLimits(b *testing.B, s *store.Store) {
 			if _, err := tx.Rents(ctx, "acc", true); err != nil {
 				return err
 			}
-			_, err := tx.Charges(ctx, now, "acc", "key_1")
+			_, err := tx.Charges(ctx, now, true, "acc", "key_1")
 			return err
 		}); err != nil {
 			b.Fatal(err)

@@ -46,7 +46,6 @@ func (t *Tx) Take(takings []Taking) {
 // Orders is what accepted orders write, all of it new.
 type Orders struct {
 	VMs     []vm.VM
-	Limited []bool // of each VM, whether its account or key has limits; nil for none
 	Entries []ledger.Entry
 	Events  []EventOf
 	Answers []Answer
@@ -63,7 +62,7 @@ type EventOf struct {
 // with an error. Returns an Unaffordable fault when an account holds too little.
 func (t *Tx) StoreOrders(ctx context.Context, o Orders) error {
 	s := &script{}
-	if err := s.vms(o.VMs, o.Limited); err != nil {
+	if err := s.vms(o.VMs); err != nil {
 		return err
 	}
 	for _, v := range o.VMs {

@@ -55,17 +55,29 @@ func (w *postgresWriting) begin(ctx context.Context, accounts []string) (beginni
 		return row.Scan(&begun.revision, &begun.limits)
 	})
 	if len(accounts) > 0 {
-		b.Queue(`SELECT account, amount, head FROM balances WHERE account = ANY ($1) ORDER BY account`, accounts).Query(func(rows pgx.Rows) error {
-			var account ledger.Account
-			var standing ledger.Standing
-			_, err := pgx.ForEachRow(rows, []any{&account, &standing.Amount, &standing.Head}, func() error {
-				begun.standings[account] = standing
-				return nil
-			})
-			return err
-		})
+		queueStandings(&b, accounts, begun.standings)
 	}
 	return begun, w.send(ctx, &b)
+}
+
+func (w *postgresWriting) standings(ctx context.Context, accounts []string) (map[ledger.Account]ledger.Standing, error) {
+	standings := map[ledger.Account]ledger.Standing{}
+	var b pgx.Batch
+	queueStandings(&b, accounts, standings)
+	return standings, w.send(ctx, &b)
+}
+
+// queueStandings has the standings of accounts read.
+func queueStandings(b *pgx.Batch, accounts []string, standings map[ledger.Account]ledger.Standing) {
+	b.Queue(`SELECT account, amount, head FROM balances WHERE account = ANY ($1) ORDER BY account`, accounts).Query(func(rows pgx.Rows) error {
+		var account ledger.Account
+		var standing ledger.Standing
+		_, err := pgx.ForEachRow(rows, []any{&account, &standing.Amount, &standing.Head}, func() error {
+			standings[account] = standing
+			return nil
+		})
+		return err
+	})
 }
 
 func (w *postgresWriting) run(ctx context.Context, s *script) error {

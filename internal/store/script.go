@@ -12,6 +12,7 @@ type script struct {
 // statement is one that is run for lines of values, or once if it has none.
 type statement struct {
 	text  func(table string) string
+	into  string  // of an insertion of lines as they are: text up to the table, "" for others
 	lines [][]any // each of the same number of values, of the same types: string, int64 or bool
 	claim bool    // every line has to change one row
 }
@@ -31,14 +32,19 @@ func (s *script) over(lines [][]any, text func(table string) string) {
 
 // insert adds the insertion of lines; into is all before their values.
 func (s *script) insert(into string, lines [][]any) {
-	s.over(lines, func(table string) string { return into + ` SELECT * FROM ` + table })
+	if len(lines) > 0 {
+		s.statements = append(s.statements, statement{
+			text: func(table string) string { return into + ` SELECT * FROM ` + table },
+			into: into, lines: lines,
+		})
+	}
 }
 
 // claim is over for an UPDATE of which every line has to change one row: the
 // transaction ends with a Conflict fault that says short otherwise.
 func (s *script) claim(lines [][]any, short string, text func(table string) string) {
 	if len(lines) > 0 {
-		s.statements = append(s.statements, statement{text, lines, true})
+		s.statements = append(s.statements, statement{text: text, lines: lines, claim: true})
 		s.short = short
 	}
 }
@@ -54,7 +60,11 @@ func (t *Tx) later(s *script) {
 
 // flush runs what was to run later.
 func (t *Tx) flush(ctx context.Context) error {
-	t.noteSheet()
+	t.noteSheet(t.sheet.Take())
+	return t.runPending(ctx)
+}
+
+func (t *Tx) runPending(ctx context.Context) error {
 	due := t.pending
 	t.pending = script{}
 	if len(due.statements) == 0 {

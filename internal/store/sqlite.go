@@ -64,7 +64,7 @@ type compiled struct {
 
 // failing has a statement that fails leave what it did, as its transaction ends
 // with it: SQLite would keep a journal for each statement otherwise.
-var failing = strings.NewReplacer("INSERT INTO ", "INSERT OR FAIL INTO ", "UPDATE servers ", "UPDATE OR FAIL servers ")
+var failing = strings.NewReplacer("INSERT INTO ", "INSERT OR FAIL INTO ", "UPDATE servers ", "UPDATE OR FAIL servers ", "UPDATE vms ", "UPDATE OR FAIL vms ")
 
 // get returns a statement as it was compiled for a connection of the driver, and
 // its arguments as the driver takes them.
@@ -91,32 +91,44 @@ func (c *compiled) get(ctx context.Context, of any, text string, line []any) (re
 	return ready, args, nil
 }
 
-func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (beginning, error) {
-	b := beginning{standings: map[ledger.Account]ledger.Standing{}}
-	err := w.conn.Raw(func(of any) error {
+func (w *sqliteWriting) begin(ctx context.Context, accounts []string) (b beginning, err error) {
+	err = w.conn.Raw(func(of any) error {
 		if _, err := w.exec(ctx, of, `BEGIN IMMEDIATE`, nil); err != nil { // waits as long as ctx and busy_timeout allow
 			return err
 		}
-		for _, account := range accounts {
-			row, err := w.first(ctx, of, `SELECT amount, head FROM balances WHERE account = ?`, account)
-			if err != nil {
-				return err
-			}
-			if row != nil {
-				amount, _ := row[0].(int64)
-				head, _ := row[1].(string)
-				b.standings[ledger.Account(account)] = ledger.Standing{Amount: money.Amount(amount), Head: ledger.Hash(head)}
-			}
+		if b.standings, err = w.standingsOf(ctx, of, accounts); err != nil {
+			return err
 		}
-		row, err := w.first(ctx, of, `SELECT revision, limits FROM market WHERE id = 1`)
-		if err != nil || row == nil {
+		found := false
+		err := w.query(ctx, of, `SELECT revision, limits FROM market WHERE id = 1`, nil, func(row []driver.Value) {
+			found, b.revision, b.limits = true, number(row[0]), number(row[1])
+		})
+		if err != nil || !found {
 			return cmp.Or(err, errNoMarket)
 		}
-		b.revision, _ = row[0].(int64)
-		b.limits, _ = row[1].(int64)
 		return nil
 	})
 	return b, err
+}
+
+func (w *sqliteWriting) standings(ctx context.Context, accounts []string) (standings map[ledger.Account]ledger.Standing, err error) {
+	err = w.conn.Raw(func(of any) (err error) {
+		standings, err = w.standingsOf(ctx, of, accounts)
+		return err
+	})
+	return standings, err
+}
+
+func (w *sqliteWriting) standingsOf(ctx context.Context, of any, accounts []string) (map[ledger.Account]ledger.Standing, error) {
+	standings := make(map[ledger.Account]ledger.Standing, len(accounts))
+	lines := convert(accounts, func(account string) []any { return []any{account} })
+	err := inSizes(lines, func(some [][]any) error {
+		wanted := `SELECT b.account, b.amount, b.head FROM ` + tableOf(len(some), 1) + ` CROSS JOIN balances b ON b.account = t.column1`
+		return w.query(ctx, of, wanted, slices.Concat(some...), func(row []driver.Value) {
+			standings[ledger.Account(text(row[0]))] = ledger.Standing{Amount: money.Amount(number(row[1])), Head: ledger.Hash(text(row[2]))}
+		})
+	})
+	return standings, err
 }
 
 func (w *sqliteWriting) run(ctx context.Context, s *script) error {
@@ -143,18 +155,27 @@ func (w *sqliteWriting) each(ctx context.Context, of any, one statement, short s
 		_, err := w.exec(ctx, of, one.text(""), nil)
 		return err
 	}
-	size := mostLines
-	for lines := one.lines; len(lines) > 0; lines = lines[size:] {
-		for size > len(lines) {
-			size /= 2
-		}
-		text := one.text(tableOf(size, len(lines[0])))
-		n, err := w.exec(ctx, of, text, slices.Concat(lines[:size]...))
+	return inSizes(one.lines, func(lines [][]any) error {
+		text := one.of(lines)
+		n, err := w.exec(ctx, of, text, slices.Concat(lines...))
 		if err != nil {
 			return fmt.Errorf("%s: %w", opening(text), err)
 		}
-		if one.claim && n < int64(size) {
+		if one.claim && n < int64(len(lines)) {
 			return fault.New(fault.Conflict, short)
+		}
+		return nil
+	})
+}
+
+// inSizes calls do for lines, as many at a time as statements are compiled for.
+func inSizes(lines [][]any, do func(some [][]any) error) error {
+	for size := mostLines; len(lines) > 0; lines = lines[size:] {
+		for size > len(lines) {
+			size /= 2
+		}
+		if err := do(lines[:size]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -163,10 +184,20 @@ func (w *sqliteWriting) each(ctx context.Context, of any, one statement, short s
 // mostLines is how many lines one statement carries at most.
 const mostLines = 64
 
+// of returns the statement's text for so many lines.
+func (s *statement) of(lines [][]any) string {
+	if s.into != "" { // spares a table between
+		return s.into + valuesOf(len(lines), len(lines[0]))
+	}
+	return s.text(tableOf(len(lines), len(lines[0])))
+}
+
 // tableOf returns a table of so many lines of so many values.
-func tableOf(lines, values int) string {
+func tableOf(lines, values int) string { return `(` + valuesOf(lines, values) + `) AS t` }
+
+func valuesOf(lines, values int) string {
 	line := "(" + strings.Repeat("?, ", values-1) + "?)"
-	return `(VALUES ` + line + strings.Repeat(", "+line, lines-1) + `) AS t`
+	return ` VALUES ` + line + strings.Repeat(", "+line, lines-1)
 }
 
 func (w *sqliteWriting) commit(ctx context.Context, s *script) error {
@@ -206,19 +237,22 @@ func (c *compiled) exec(ctx context.Context, of any, text string, line []any) (i
 	return res.RowsAffected()
 }
 
-// first returns the first row of a query, nil when it has none.
-func (c *compiled) first(ctx context.Context, of any, text string, line ...any) ([]driver.Value, error) {
+// query calls take for each row of a query. The row is the next one's, too.
+func (c *compiled) query(ctx context.Context, of any, text string, line []any, take func(row []driver.Value)) error {
 	ready, args, err := c.get(ctx, of, text, line)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	list, err := ready.(driver.StmtQueryContext).QueryContext(context.WithoutCancel(ctx), args)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	row := make([]driver.Value, len(list.Columns()))
-	if err = list.Next(row); errors.Is(err, io.EOF) {
-		row, err = nil, nil
+	for err = list.Next(row); err == nil; err = list.Next(row) {
+		take(row)
 	}
-	return row, errors.Join(err, list.Close())
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, list.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -26,6 +27,7 @@ type Store struct {
 	engine engine
 	writer *bun.DB
 	reader *bun.DB
+	queue  atomic.Int64 // how many wait to write
 
 	compiled compiled // statements of SQLite's one writer
 }
@@ -63,6 +65,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Tx is one transaction.
 type Tx struct {
+	store    *Store
 	db       bun.IDB
 	writing  writing         // nil if it only reads
 	base     int64           // revision of the marketplace that it began at; 0 if it only reads
@@ -88,12 +91,14 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 	if err := checkText(convert(names, func(name string) any { return name })); err != nil {
 		return err
 	}
+	s.queue.Add(1)
 	conn, err := s.writer.Conn(ctx)
 	if err != nil {
+		s.queue.Add(-1)
 		return fmt.Errorf("reach the database: %w", err)
 	}
 	defer conn.Close() //nolint:errcheck // it goes back to the others
-	t := &Tx{db: conn, writing: s.engine.writing(s, conn.Conn)}
+	t := &Tx{store: s, db: conn, writing: s.engine.writing(s, conn.Conn)}
 	done := false
 	defer func() {
 		if !done { // an error, or a panic
@@ -101,6 +106,7 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 		}
 	}()
 	begun, err := t.writing.begin(ctx, names)
+	s.queue.Add(-1)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -112,7 +118,7 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 		return err
 	}
 	t.noteRevision()
-	t.noteSheet()
+	t.noteSheet(t.sheet.Take())
 	if Rehearsing(ctx) {
 		return t.flush(ctx) // and rolled back
 	}
@@ -123,10 +129,14 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 	return nil
 }
 
+// Awaited reports whether others of this process wait to write until the
+// transaction has ended.
+func (t *Tx) Awaited() bool { return t.store.queue.Load() > 0 }
+
 // Read runs fn against one unchanging view of the database.
 func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) error {
 	return s.reader.RunInTx(ctx, s.engine.snapshot(), func(_ context.Context, tx bun.Tx) error {
-		return fn(&Tx{db: tx})
+		return fn(&Tx{store: s, db: tx})
 	})
 }
 

@@ -47,6 +47,7 @@ type vmRow struct {
 	AffinityGroup string
 	Wish          string
 	KnownAs       string
+	Limited       bool
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -61,7 +62,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
-		Wish: r.Wish, KnownAs: r.KnownAs,
+		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited,
 	}
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
@@ -75,14 +76,14 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
 	return t.StoreOrders(ctx, Orders{VMs: []vm.VM{v}})
 }
 
-func (s *script) vms(list []vm.VM, limited []bool) error {
+func (s *script) vms(list []vm.VM) error {
 	lines := make([][]any, len(list))
 	for i, v := range list {
 		spec, err := toJSON(v.Spec)
@@ -97,7 +98,7 @@ func (s *script) vms(list []vm.VM, limited []bool) error {
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, limited != nil && limited[i], parts,
+			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
@@ -219,23 +220,6 @@ func (t *Tx) TakenAddresses(ctx context.Context, serverID string) (map[netip.Add
 	return taken, err
 }
 
-// DueVMs returns up to limit VMs whose next epoch is due at a time, the one that
-// is due longest first. Of those that are short of money it returns the ones whose
-// grace is over: what they wait for is that, or money.
-func (t *Tx) DueVMs(ctx context.Context, now time.Time, grace time.Duration, limit int) ([]vm.VM, error) {
-	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v WHERE v.next_billing > 0 AND v.next_billing <= ?
-		AND (v.state <> 'SmallBalance' OR v.next_billing <= ?) ORDER BY v.next_billing, v.id LIMIT ?`, micros(now), micros(now.Add(-grace)), limit)
-}
-
-// PayableVMs returns up to limit VMs that are short of money, or powered off for
-// want of it, and that their customers' balances can pay for, the one that waits
-// longest first.
-func (t *Tx) PayableVMs(ctx context.Context, limit int) ([]vm.VM, error) {
-	return t.vms(ctx, `SELECT `+vmColumns+` FROM vms v JOIN balances a ON a.account = 'account:' || v.account_id
-		WHERE v.state IN ('SmallBalance', 'InsufficientFunds') AND a.amount + COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0)
-		>= CASE v.state WHEN 'SmallBalance' THEN v.price ELSE 2 * v.price END ORDER BY v.since, v.id LIMIT ?`, limit)
-}
-
 // NextDue returns when the next thing of a VM, a quote, a drain or an account's
 // funds falls due; the zero time when nothing does.
 func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
@@ -246,23 +230,6 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 		UNION ALL SELECT MIN(look_at) FROM account_funds WHERE look_at > 0
 		UNION ALL SELECT MIN(drain_deadline) FROM servers WHERE drain_deadline > 0) due WHERE at IS NOT NULL`)
 	return at(r.At), err
-}
-
-// UpdateVMs writes what billing changes of VMs.
-func (t *Tx) UpdateVMs(list []vm.VM) {
-	lines := make([][]any, len(list))
-	for i, v := range list {
-		lines[i] = []any{
-			v.ID, string(v.Goal), v.Generation, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), int64(v.Spent),
-			micros(v.NextBilling), v.Epochs, v.Settled,
-		}
-	}
-	s := &script{}
-	s.claim(lines, "a VM is gone", func(table string) string {
-		return `UPDATE vms SET goal = t.column2, generation = t.column3, state = t.column4, since = t.column5, reason = t.column6, deadline = t.column7,
-			spent = t.column8, next_billing = t.column9, epochs = t.column10, settled = t.column11 FROM ` + table + ` WHERE vms.id = t.column1`
-	})
-	t.later(s)
 }
 
 // OverdueVMs returns the ids of up to limit VMs whose deadline has passed,

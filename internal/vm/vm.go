@@ -53,6 +53,8 @@ type VM struct {
 	AffinityGroup string
 	Gone          bool // its agent reported it absent, or its server is lost; its capacity is free again
 
+	Limited bool // its account or API key has limits: what it is charged is counted
+
 	Wish string // what was asked of its place, as control wrote it; "" once it needs no other one
 	// KnownAs is what its server knows it as: the VM that was to be launched there
 	// and is elsewhere by now. It is what that left behind, and belongs to no

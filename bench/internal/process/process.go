@@ -77,13 +77,35 @@ func (p PID) Resident() (int64, error) {
 
 // CPU returns the processor time that the process has used.
 func (p PID) CPU() (time.Duration, error) {
+	const user, system = 11, 12
+	return p.times(user, system)
+}
+
+// FamilyCPU returns the processor time that the process and its children have
+// used, those that have ended too.
+func (p PID) FamilyCPU() (time.Duration, error) {
+	const user, endedSystem = 11, 14
+	sum, err := p.times(user, user+1, endedSystem-1, endedSystem)
+	if err != nil {
+		return 0, err
+	}
+	children, err := p.Children()
+	for _, child := range children {
+		if used, err := child.CPU(); err == nil { // it may have ended meanwhile
+			sum += used
+		}
+	}
+	return sum, err
+}
+
+// times sums up fields of stat that are times.
+func (p PID) times(fields ...int) (time.Duration, error) {
 	s, err := p.stat()
 	if err != nil {
 		return 0, err
 	}
-	const user, system = 11, 12
 	var ticks time.Duration
-	for _, i := range []int{user, system} {
+	for _, i := range fields {
 		n, err := strconv.ParseInt(s[i], 10, 64)
 		if err != nil {
 			return 0, err
@@ -110,7 +132,7 @@ func (p PID) stat() ([]string, error) {
 		return nil, err
 	}
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 13 {
+	if len(fields) < 15 {
 		return nil, fmt.Errorf("process %d: %s is too short", p, p.path("stat"))
 	}
 	return fields, nil

@@ -11,8 +11,9 @@ ALTER TABLE vms ADD COLUMN limited BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE INDEX vms_limited ON vms (account_id, key_id, epoch, state, price)
     WHERE limited AND state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds');
 
--- What an account or an API key was charged on a day of UTC, counted from 1970:
--- the sums of entries of kind charge, kept so that they need not be added up.
+-- What an account or an API key with limits was charged on a day of UTC, counted
+-- from 1970: the sums of entries of kind charge, kept so that they need not be
+-- added up while others wait to write.
 CREATE TABLE spending (
     subject TEXT NOT NULL,
     day     BIGINT NOT NULL,
@@ -21,10 +22,6 @@ CREATE TABLE spending (
 )
 -- SQLITE: WITHOUT ROWID
 ;
-INSERT INTO spending (subject, day, amount)
-    SELECT v.account_id, e.at / 86400000000, CAST(SUM(e.amount) AS BIGINT) FROM entries e JOIN vms v ON v.id = e.vm_id
-    WHERE e.kind = 'charge' GROUP BY v.account_id, e.at / 86400000000;
-
 -- The limits of an account or an API key, by who set them. NULL is no limit.
 CREATE TABLE limits (
     subject   TEXT NOT NULL,

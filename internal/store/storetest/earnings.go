@@ -27,12 +27,12 @@ func (d *db) earned() (first, second string) {
 			ledger.Credit(day, anna, 1000, "", "1"),
 			{At: day, Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(a.ID), Amount: 500, VM: a.ID, Key: "hold:a"},
 			{At: day, Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(b.ID), Amount: 500, VM: b.ID, Key: "hold:b"},
-			ledger.Rent(day.Add(-time.Hour), a.ID, prov, 100, 1),
-			ledger.Rent(day.Add(-time.Minute), b.ID, prov, 40, 1),
-			ledger.Rent(day, a.ID, prov, 100, 2),
-			ledger.Rent(day, b.ID, "prv_other", 7, 2),
-			ledger.Undelivered(day.Add(time.Microsecond), a.ID, prov, 30, 2),
-			ledger.Undelivered(day.Add(time.Microsecond), b.ID, "prv_other", 5, 2),
+			ledger.Rent(day.Add(-time.Hour), a.AccountID, a.ID, prov, 100, 1),
+			ledger.Rent(day.Add(-time.Minute), b.AccountID, b.ID, prov, 40, 1),
+			ledger.Rent(day, a.AccountID, a.ID, prov, 100, 2),
+			ledger.Rent(day, b.AccountID, b.ID, "prv_other", 7, 2),
+			ledger.Undelivered(day.Add(time.Microsecond), a.AccountID, a.ID, prov, 30, 2),
+			ledger.Undelivered(day.Add(time.Microsecond), b.AccountID, b.ID, "prv_other", 5, 2),
 		} {
 			if _, err := tx.Post(ctx, e); err != nil {
 				return err

@@ -26,10 +26,10 @@ func (d *db) spent() (annas, berts string) {
 			ledger.Credit(now, bert, 1000, "", "2"),
 			{Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(a.ID), Amount: 200, VM: a.ID, Key: "hold:a"},
 			{Kind: ledger.Hold, From: ledger.Customer(bert), To: ledger.Reserve(b.ID), Amount: 200, VM: b.ID, Key: "hold:b"},
-			ledger.Rent(now, a.ID, prov, 100, 1),
-			ledger.Rent(now, b.ID, prov, 100, 1),
+			ledger.Rent(now, a.AccountID, a.ID, prov, 100, 1),
+			ledger.Rent(now, b.AccountID, b.ID, prov, 100, 1),
 			{Kind: ledger.Settle, From: ledger.Pending(prov), To: ledger.Earned(prov), Amount: 60, Key: "settle:a"},
-			ledger.Undelivered(now, a.ID, prov, 30, 1),
+			ledger.Undelivered(now, a.AccountID, a.ID, prov, 30, 1),
 			ledger.Release(now, anna, a.ID, 130, "deleted"),
 			ledger.Debit(now, anna, 7, "", "1"),
 		} {

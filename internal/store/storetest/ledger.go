@@ -168,7 +168,7 @@ var ledgers = map[string]func(*db){
 		d.post(ledger.Debit(now, anna, 10, "", "1"))
 		hold, err := ledger.Reservation(now, anna, "0x1", 50)
 		d.post(hold)
-		d.post(ledger.Rent(now, "0x1", prov, 50, 1))
+		d.post(ledger.Rent(now, anna, "0x1", prov, 50, 1))
 		d.post(ledger.Release(now, anna, "0x1", 50, ""))
 		if err != nil {
 			d.t.Fatal(err)

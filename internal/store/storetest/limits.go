@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
@@ -23,7 +24,7 @@ var limits = map[string]func(*db){
 		theirs := account.Bound{Subject: anna, SetBy: account.ByOperator, Limits: account.Limits{PerMonth: new(money.Amount(7))}}
 		keys := account.Bound{Subject: "key_1", OfKey: true, SetBy: account.ByAccount, Limits: account.Limits{PerDay: new(money.Amount(1))}}
 		put := func(b account.Bound) {
-			d.write(func(ctx context.Context, tx *store.Tx) error { return tx.PutBound(ctx, anna, b) })
+			d.write(func(ctx context.Context, tx *store.Tx) error { return tx.PutBound(ctx, anna, b, now) })
 		}
 		for _, b := range []account.Bound{own, theirs, keys} {
 			put(b)
@@ -48,7 +49,8 @@ var limits = map[string]func(*db){
 			v := machine(n)
 			v.KeyID, v.State, v.Price, v.Epoch, v.Deadline = keyID, s, money.Amount(n), epoch, late
 			d.write(func(ctx context.Context, tx *store.Tx) error {
-				return tx.StoreOrders(ctx, store.Orders{VMs: []vm.VM{v}, Limited: []bool{limited}})
+				v.Limited = limited
+				return tx.InsertVM(ctx, v)
 			})
 		}
 		rents := func(limited bool) []store.Rent {
@@ -65,7 +67,7 @@ var limits = map[string]func(*db){
 		d.same("rents", rents(false), all)
 		d.same("rents before there were limits", rents(true), []store.Rent{})
 		d.write(func(ctx context.Context, tx *store.Tx) error {
-			return tx.PutBound(ctx, anna, account.Bound{Subject: anna, SetBy: account.ByAccount, Limits: account.Limits{PerDay: new(money.Amount(1))}})
+			return tx.PutBound(ctx, anna, account.Bound{Subject: anna, SetBy: account.ByAccount, Limits: account.Limits{PerDay: new(money.Amount(1))}}, now)
 		})
 		d.same("rents", rents(true), all)
 		insert("b", vm.Launching, time.Hour, true)
@@ -77,9 +79,12 @@ var limits = map[string]func(*db){
 		v := machine(1)
 		v.KeyID = "key"
 		midnight := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+		counted := false
 		post := func(epoch int64, at time.Time) {
 			d.write(func(ctx context.Context, tx *store.Tx) error {
-				_, err := tx.Post(ctx, ledger.Rent(at, v.ID, prov, 10, epoch))
+				rent := ledger.Rent(at, v.AccountID, v.ID, prov, 10, epoch)
+				rent.Counted, rent.KeyID = counted, v.KeyID
+				_, err := tx.Post(ctx, rent)
 				return err
 			})
 		}
@@ -91,6 +96,17 @@ var limits = map[string]func(*db){
 		})
 		post(1, midnight.Add(-time.Microsecond))
 		post(2, midnight)
+		bound := account.Bound{Subject: anna, SetBy: account.ByAccount, Limits: account.Limits{PerDay: new(money.Amount(1))}}
+		d.write(func(ctx context.Context, tx *store.Tx) error {
+			if err := tx.InsertKey(ctx, account.Key{ID: "key", AccountID: anna, Hash: "key", Role: account.Customer, CreatedAt: now}); err != nil {
+				return err
+			}
+			if err := tx.PutBound(ctx, anna, account.Bound{Subject: "key", SetBy: account.ByAccount, Limits: bound.Limits}, midnight); err != nil {
+				return err
+			}
+			return tx.PutBound(ctx, anna, bound, midnight) // what was charged before is added up
+		})
+		counted = true
 		post(3, midnight.Add(24*time.Hour-time.Microsecond))
 		post(4, midnight.Add(24*time.Hour))
 		for at, want := range map[time.Time]store.Charged{
@@ -99,13 +115,18 @@ var limits = map[string]func(*db){
 			midnight.Add(30 * time.Hour): {Day: 10, Month: 30},
 			midnight.AddDate(0, 1, 0):    {},
 		} {
-			got := look(d, func(ctx context.Context, tx *store.Tx) (map[string]store.Charged, error) {
-				return tx.Charges(ctx, at, anna, "key", bert)
-			})
-			d.same("charged at "+at.String(), []store.Charged{got[anna], got["key"], got[bert]}, []store.Charged{want, want, {}})
+			for _, limited := range []bool{true, false} {
+				got := look(d, func(ctx context.Context, tx *store.Tx) (map[string]store.Charged, error) {
+					return tx.Charges(ctx, at, limited, anna, "key", "other")
+				})
+				d.same(fmt.Sprint("charged at ", at, limited), []store.Charged{got[anna], got["key"], got["other"]}, []store.Charged{want, want, {}})
+			}
 		}
 		miscounted := func(ctx context.Context, tx *store.Tx) ([]string, error) { return tx.MiscountedSpending(ctx) }
 		d.same("wrong sums", look(d, miscounted), []string{})
+		counted = false
+		post(5, midnight.Add(25*time.Hour))
+		d.same("wrong sums", look(d, miscounted), []string{anna, "key"})
 	},
 	"keys of an account": func(d *db) {
 		d.furnish()

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 	}{
 		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms},
 		{"placements", placements}, {"quotes", quotes}, {"earnings", earnings}, {"withdrawals", withdrawals}, {"limits", limits}, {"history", histories},
+		{"billing", billing},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {

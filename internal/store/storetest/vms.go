@@ -82,7 +82,7 @@ var vms = map[string]func(*db){
 			d.t.Fatal(err)
 		}
 		d.post(hold)
-		d.post(ledger.Rent(now, v.ID, prov, 25, 1))
+		d.post(ledger.Rent(now, v.AccountID, v.ID, prov, 25, 1))
 		d.same("VM", d.vm(v.ID).Reserved, amount(35))
 		d.same("another VM", d.vm(machine(2).ID).Reserved, amount(0))
 		list := look(d, func(ctx context.Context, tx *store.Tx) ([]vm.VM, error) { return tx.ServerVMs(ctx, server) })

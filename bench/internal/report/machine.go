@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// describe says what the figures are of: a machine, and how busy it is.
-func describe(w io.Writer) error {
+// Describe says what the figures are of: a machine, and how busy it is.
+func Describe(w io.Writer) error {
 	model := "unknown"
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -1,4 +1,5 @@
-package main
+// Package postgres starts a PostgreSQL of its own for a bench to measure.
+package postgres
 
 import (
 	"context"
@@ -9,24 +10,28 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/cpucloud/cpucloud/bench/internal/process"
 )
 
 const stopWithin = time.Minute
 
-// postgres is a PostgreSQL of the bench's own, with ordinary durable settings: a
-// commit is on the disk before it is answered. It listens on a socket alone.
-type postgres struct {
+// Server is a PostgreSQL that runs, with ordinary durable settings: a commit is on
+// the disk before it is answered. It listens on a socket alone.
+type Server struct {
 	home string
 	bin  string
 	as   []string // runs a command as a user that PostgreSQL accepts
 }
 
-func startPostgres(ctx context.Context) (_ *postgres, err error) {
-	p := &postgres{}
-	if p.bin, err = postgresFolder(); err != nil {
+// Start starts a PostgreSQL with databases of these names.
+func Start(ctx context.Context, databases ...string) (_ *Server, err error) {
+	p := &Server{}
+	if p.bin, err = folder(); err != nil {
 		return nil, err
 	}
 	// A socket's path has to be short, whatever TMPDIR says.
@@ -51,16 +56,16 @@ func startPostgres(ctx context.Context) (_ *postgres, err error) {
 	if err := p.run(ctx, "pg_ctl", "-D", data, "-l", filepath.Join(p.home, "log"), "-w", "-o", options, "start"); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"cloud", "floor"} {
-		if err := p.exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
-			return nil, errors.Join(err, p.stop(ctx))
+	for _, name := range databases {
+		if err := p.Exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
+			return nil, errors.Join(err, p.Stop(ctx))
 		}
 	}
 	return p, nil
 }
 
-// postgresFolder returns where PostgreSQL's programs are.
-func postgresFolder() (string, error) {
+// folder returns where PostgreSQL's programs are.
+func folder() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
 		return "", err
@@ -79,7 +84,7 @@ func postgresFolder() (string, error) {
 }
 
 // lower gives the folder to a user without rights.
-func (p *postgres) lower() error {
+func (p *Server) lower() error {
 	u, err := user.Lookup("postgres")
 	if err != nil {
 		if u, err = user.Lookup("nobody"); err != nil {
@@ -94,7 +99,7 @@ func (p *postgres) lower() error {
 	return os.Chown(p.home, uid, -1)
 }
 
-func (p *postgres) run(ctx context.Context, program string, args ...string) error {
+func (p *Server) run(ctx context.Context, program string, args ...string) error {
 	words := append(append([]string{}, p.as...), filepath.Join(p.bin, program))
 	words = append(words, args...)
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
@@ -112,17 +117,19 @@ func (p *postgres) run(ctx context.Context, program string, args ...string) erro
 	return nil
 }
 
-func (p *postgres) url(database string) string {
+// URL returns where a database is.
+func (p *Server) URL(database string) string {
 	return "postgres://postgres@/" + database + "?host=" + p.home
 }
 
-// connect opens a connection of its own.
-func (p *postgres) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	return pgx.Connect(ctx, p.url(database))
+// Connect opens a connection of its own.
+func (p *Server) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, p.URL(database))
 }
 
-func (p *postgres) exec(ctx context.Context, database, query string) error {
-	c, err := p.connect(ctx, database)
+// Exec runs a statement.
+func (p *Server) Exec(ctx context.Context, database, query string) error {
+	c, err := p.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
@@ -130,10 +137,24 @@ func (p *postgres) exec(ctx context.Context, database, query string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// stop ends PostgreSQL and removes all that it kept, though ctx may be done.
-func (p *postgres) stop(ctx context.Context) error {
+// Stop ends PostgreSQL and removes all that it kept, though ctx may be done.
+func (p *Server) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	err := p.run(ctx, "pg_ctl", "-D", filepath.Join(p.home, "data"), "-m", "immediate", "-w", "stop")
 	return errors.Join(err, os.RemoveAll(p.home))
+}
+
+// CPU returns the processor time that the server's processes have used.
+func (p *Server) CPU() (sum time.Duration, err error) {
+	text, err := os.ReadFile(filepath.Join(p.home, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		return 0, err
+	}
+	return process.PID(n).FamilyCPU()
 }
