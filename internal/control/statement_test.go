@@ -78,9 +78,9 @@ func (c *cloud) post(rt *rapid.T, who []account.Actor) {
 			case ledger.Refund:
 				e.From, e.To = reserve, own
 			case ledger.Charge:
-				e.From, e.To, e.Epoch = reserve, ledger.Pending("prv"), 1
+				e.From, e.To, e.Customer, e.Epoch = reserve, ledger.Pending("prv"), v.AccountID, 1
 			case ledger.Return:
-				e.From, e.To, e.Epoch = ledger.Pending("prv"), reserve, 1
+				e.From, e.To, e.Customer, e.Epoch = ledger.Pending("prv"), reserve, v.AccountID, 1
 			case ledger.Settle, ledger.Commission:
 			}
 			if _, err := tx.Post(rt.Context(), e); err != nil && !fault.Is(err, fault.Unaffordable) {

@@ -39,12 +39,12 @@ func TestEntries(t *testing.T) {
 		},
 		{
 			ledger.Rent(now, "anna", "0x1", "nord", 50, 12),
-			ledger.Entry{Kind: ledger.Charge, From: "vm:0x1", To: "provider:nord:pending", Amount: 50, VM: "0x1", Epoch: 12, Reason: "rent of epoch 12", Key: "charge:0x1:12"},
+			ledger.Entry{Kind: ledger.Charge, From: "vm:0x1", To: "provider:nord:pending", Amount: 50, VM: "0x1", Customer: "anna", Epoch: 12, Reason: "rent of epoch 12", Key: "charge:0x1:12"},
 		},
 		{
 			ledger.Undelivered(now, "anna", "0x1", "nord", 20, 12),
 			ledger.Entry{
-				Kind: ledger.Return, From: "provider:nord:pending", To: "vm:0x1", Amount: 20, VM: "0x1", Epoch: 12,
+				Kind: ledger.Return, From: "provider:nord:pending", To: "vm:0x1", Amount: 20, VM: "0x1", Customer: "anna", Epoch: 12,
 				Reason: "the part of epoch 12 that was not delivered", Key: "return:0x1:12",
 			},
 		},

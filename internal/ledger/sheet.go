@@ -85,6 +85,9 @@ func (s *Sheet) Post(e Entry) error {
 	if err := e.Check(); err != nil {
 		return err
 	}
+	if (e.Kind == Charge || e.Kind == Return) && e.Customer == "" {
+		return fault.Newf(fault.Internal, "entry %s names no customer", e.Key)
+	}
 	from, knownFrom := s.standings[e.From]
 	to, knownTo := s.standings[e.To]
 	if !knownFrom || !knownTo {
