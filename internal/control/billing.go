@@ -74,7 +74,7 @@ func (p *round) some(ctx context.Context) (n int, err error) {
 	err = p.Store.Write(ctx, func(tx *store.Tx) (err error) {
 		n, rung, p.more = 0, nil, false
 		var settled ledger.Settlements
-		ahead := p.readAhead(ctx, p.pick, p.done)
+		ahead := p.readAhead(ctx)
 		defer func() { err = errors.Join(err, ahead.end()) }()
 		for list := range ahead.steps {
 			last = list[len(list)-1].Place

@@ -15,20 +15,21 @@ type ahead struct {
 	err   error // once there are no more steps
 }
 
-// pageSteps is how many steps are read at a time.
+// pageSteps is how many steps are read at a time at most.
 const pageSteps = 4
 
 // readAhead reads the VMs that are next to be billed while others are written. It
 // sees what the transaction that writes has begun with, since nobody else writes
 // meanwhile. It has to be ended before that transaction is.
-func (s *Service) readAhead(ctx context.Context, pick picker, behind store.DuePlace) *ahead {
+func (p *round) readAhead(ctx context.Context) *ahead {
 	a := &ahead{steps: make(chan []store.Due, pageSteps), over: make(chan struct{})}
 	go func() {
 		defer close(a.steps)
-		a.err = s.Store.Read(ctx, func(tx *store.Tx) error {
+		behind, size := p.done, min(p.most, pageSteps*billStep)
+		a.err = p.Store.Read(ctx, func(tx *store.Tx) error {
 			for {
 				var page []store.Due
-				err := pick(ctx, tx, behind, pageSteps*billStep, func(d store.Due) error { page = append(page, d); return nil })
+				err := p.pick(ctx, tx, behind, size, func(d store.Due) error { page = append(page, d); return nil })
 				if err != nil || len(page) == 0 {
 					return err
 				}

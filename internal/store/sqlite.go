@@ -42,7 +42,7 @@ func sqliteDSN(path string, write bool) string {
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(8000)"}}
 	if write {
 		q.Set("_txlock", "immediate")
-		q.Add("_pragma", "cache_size(-16000)") // KiB; the pages that every placement writes stay in it
+		q.Add("_pragma", "cache_size(-64000)") // KiB; the pages that every placement writes stay in it, and those of a transaction that bills
 	} else {
 		q.Add("_pragma", "query_only(1)")
 	}
