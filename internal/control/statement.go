@@ -26,8 +26,8 @@ type Statement struct {
 	Closing  ledger.Purse
 	Kinds    []store.KindSum // in the order of kinds
 	Total    ledger.Spend
-	VMs      []SpendRow // that cost most, at most MaxSpendVMs
-	Rest     ledger.Spend     // of the others
+	VMs      []SpendRow   // that cost most, at most MaxSpendVMs
+	Rest     ledger.Spend // of the others
 	Days     []SpendRow
 	Parts    []SpendRow // by resource
 
