@@ -5,7 +5,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 )
 
@@ -28,15 +27,14 @@ const dryRunReference = "#/components/parameters/" + dryRun
 // be rehearsed.
 func (op operation) changes() bool { return op.method != http.MethodGet && !op.reads }
 
-// rehearse has the call change nothing where that is asked for.
-func (c *call) rehearse() error {
+// wantsDry reports whether nothing is to change.
+func (c *call) wantsDry() (bool, error) {
 	switch text := c.query.Get(dryRun); text {
 	case "", "false":
+		return false, nil
 	case "true":
-		c.dry = true
-		c.Request = c.WithContext(control.Rehearse(c.Context()))
+		return true, nil
 	default:
-		return fault.Newf(fault.Malformed, "%s %q is neither true nor false", dryRun, clip(text))
+		return false, fault.Newf(fault.Malformed, "%s %q is neither true nor false", dryRun, clip(text))
 	}
-	return nil
 }

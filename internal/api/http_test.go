@@ -78,9 +78,18 @@ func TestKeys(t *testing.T) {
 	c := newCloud(t)
 	revoked := c.revoked()
 	own := [][2]string{
-		{"GET", "/v1/account"}, {"GET", "/v1/account/events"}, {"GET", "/v1/billing/history"}, {"GET", "/v1/billing/spend"}, {"GET", "/v1/billing/statement"},
-		{"GET", "/v1/vms/" + unknown}, {"GET", "/v1/account/limits"}, {"PUT", "/v1/account/limits"},
-		{"GET", "/v1/api-keys"}, {"POST", "/v1/api-keys"}, {"PUT", "/v1/api-keys/x/limits"}, {"DELETE", "/v1/api-keys/x"},
+		{"GET", "/v1/account"},
+		{"GET", "/v1/account/events"},
+		{"GET", "/v1/billing/history"},
+		{"GET", "/v1/billing/spend"},
+		{"GET", "/v1/billing/statement"},
+		{"GET", "/v1/vms/" + unknown},
+		{"GET", "/v1/account/limits"},
+		{"PUT", "/v1/account/limits"},
+		{"GET", "/v1/api-keys"},
+		{"POST", "/v1/api-keys"},
+		{"PUT", "/v1/api-keys/x/limits"},
+		{"DELETE", "/v1/api-keys/x"},
 	}
 	every := slices.Concat(own, contract, admin)
 	c.unchanged("a bad key", func() {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 )
 
@@ -72,6 +73,7 @@ func handle[In, Out any](a *api, op operation, do func(*call, In) (Out, error)) 
 		}
 		if c.dry {
 			w.Header().Set(dryRunHeader, "true")
+			c.Request = c.WithContext(control.Rehearse(r.Context()))
 		}
 		var in In
 		if err := decode(w, r, &in); err != nil {
@@ -107,7 +109,7 @@ func (a *api) admit(op operation, r *http.Request) (*call, error) {
 		return nil, fault.New(fault.Malformed, "the query of the address can't be read")
 	}
 	if op.changes() {
-		err = c.rehearse()
+		c.dry, err = c.wantsDry()
 	}
 	return c, err
 }

@@ -81,7 +81,7 @@ func (c *cloud) post(rt *rapid.T, who []account.Actor) {
 				e.From, e.To, e.Customer, e.Epoch = reserve, ledger.Pending("prv"), v.AccountID, 1
 			case ledger.Return:
 				e.From, e.To, e.Customer, e.Epoch = ledger.Pending("prv"), reserve, v.AccountID, 1
-			case ledger.Settle, ledger.Commission:
+			case ledger.Settle, ledger.Commission, ledger.Request, ledger.Restore:
 			}
 			if _, err := tx.Post(rt.Context(), e); err != nil && !fault.Is(err, fault.Unaffordable) {
 				return err

@@ -21,7 +21,7 @@ func (s *Spend) Add(kind Kind, amount money.Amount, n int64) {
 		s.Epochs += n
 	case Return:
 		s.Returned += amount * money.Amount(n)
-	case Deposit, Withdrawal, Hold, TopUp, Refund, Settle, Commission:
+	case Deposit, Withdrawal, Hold, TopUp, Refund, Settle, Commission, Request, Restore:
 	}
 }
 

@@ -26,8 +26,18 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		name  string
 		tests map[string]func(*db)
 	}{
-		{"transactions", transactions}, {"accounts", accounts}, {"ledger", ledgers}, {"market", markets}, {"servers", servers}, {"vms", vms},
-		{"placements", placements}, {"quotes", quotes}, {"earnings", earnings}, {"withdrawals", withdrawals}, {"limits", limits}, {"history", histories},
+		{"transactions", transactions},
+		{"accounts", accounts},
+		{"ledger", ledgers},
+		{"market", markets},
+		{"servers", servers},
+		{"vms", vms},
+		{"placements", placements},
+		{"quotes", quotes},
+		{"earnings", earnings},
+		{"withdrawals", withdrawals},
+		{"limits", limits},
+		{"history", histories},
 		{"billing", billing},
 	} {
 		for name, test := range part.tests {
