@@ -119,7 +119,7 @@ func (s *Service) Payments(ctx context.Context, who account.Actor, accountID str
 		if _, err := tx.Account(ctx, accountID); err != nil {
 			return err
 		}
-		list, err = tx.Transfers(ctx, ledger.Customer(accountID), MaxPayments)
+		list, err = tx.Transfers(ctx, accountID, MaxPayments)
 		return err
 	})
 	return list, err

@@ -17,7 +17,7 @@ func timeline(ctx context.Context, tx *store.Tx, vmID string) ([]vm.Event, error
 	if err != nil {
 		return nil, err
 	}
-	entries, err := tx.Entries(ctx, ledger.Reserve(vmID))
+	entries, err := tx.VMEntries(ctx, vmID)
 	if err != nil {
 		return nil, err
 	}

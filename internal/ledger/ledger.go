@@ -23,7 +23,9 @@ const (
 )
 
 // Customer returns the account of a customer's free balance.
-func Customer(accountID string) Account { return Account("account:" + accountID) }
+func Customer(accountID string) Account { return Account(customers + accountID) }
+
+const customers = "account:"
 
 // Reserve returns the account that holds the reserve of one VM.
 func Reserve(vmID string) Account { return Account("vm:" + vmID) }
@@ -152,6 +154,17 @@ func Difference(at time.Time, accountID, vmID string, part money.Amount, n int64
 		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: part, VM: vmID,
 		Reason: "its new place costs less", Key: fmt.Sprintf("refund:%s:%d", vmID, n),
 	}
+}
+
+// Owner returns the customer whose balance, or whose VM's reserve, the entry moves;
+// "" for nobody's.
+func (e Entry) Owner() string {
+	for _, a := range []Account{e.From, e.To} {
+		if owner, ok := strings.CutPrefix(string(a), customers); ok {
+			return owner
+		}
+	}
+	return e.Customer
 }
 
 // Check returns an Internal fault for an entry that must never be written.

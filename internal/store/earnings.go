@@ -80,13 +80,13 @@ func (t *Tx) Earnings(ctx context.Context, providerID string, by EarningsBy, sin
 // LastCharge returns the newest charge of a VM, or a NotFound fault.
 func (t *Tx) LastCharge(ctx context.Context, vmID string) (ledger.Entry, error) {
 	r, err := row[entryRow](ctx, t, "it was never charged", `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor
-		FROM entries WHERE from_account = ? AND kind = 'charge' ORDER BY id DESC LIMIT 1`, string(ledger.Reserve(vmID)))
+		FROM entries WHERE key >= ? AND key < ? ORDER BY id DESC LIMIT 1`, "charge:"+vmID+":", "charge:"+vmID+";")
 	return r.entry(), err
 }
 
 // Returned returns what a VM's provider gave back of its charges.
 func (t *Tx) Returned(ctx context.Context, vmID string) (money.Amount, error) {
 	r, err := row[struct{ Amount int64 }](ctx, t, "", `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS amount
-		FROM entries WHERE to_account = ? AND kind = 'return'`, string(ledger.Reserve(vmID)))
+		FROM entries WHERE key >= ? AND key < ?`, "return:"+vmID+":", "return:"+vmID+";")
 	return money.Amount(r.Amount), err
 }

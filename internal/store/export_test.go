@@ -66,3 +66,15 @@ func MigrateTo(ctx context.Context, url string, version int64, queries ...string
 	}
 	return nil
 }
+
+// OtherCollations returns the columns of text of a PostgreSQL database that are not
+// compared byte by byte.
+func (s *Store) OtherCollations(ctx context.Context) (columns []string, err error) {
+	err = s.Read(ctx, func(tx *Tx) error {
+		list, err := rows[struct{ Name string }](ctx, tx, `SELECT table_name || '.' || column_name AS name FROM information_schema.columns
+			WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C' ORDER BY 1`)
+		columns = convert(list, func(r struct{ Name string }) string { return r.Name })
+		return err
+	})
+	return columns, err
+}

@@ -54,7 +54,7 @@ func (t *Tx) CostingVMs(ctx context.Context, accountIDs ...string) ([]Costing, e
 // Paid returns what an account's VMs were charged since a time, less what was
 // returned.
 func (t *Tx) Paid(ctx context.Context, accountID string, since time.Time) (money.Amount, error) {
-	r, err := row[struct{ Amount int64 }](ctx, t, "", `SELECT CAST(COALESCE(SUM(CASE kind WHEN 'charge' THEN amount ELSE -amount END), 0) AS BIGINT) AS amount
+	r, err := row[struct{ Amount int64 }](ctx, t, "", `SELECT CAST(COALESCE(SUM(CASE kind WHEN 'charge' THEN amount WHEN 'return' THEN -amount ELSE 0 END), 0) AS BIGINT) AS amount
 		FROM entries WHERE customer <> '' AND customer = ? AND at >= ?`, accountID, micros(since))
 	return money.Amount(r.Amount), err
 }
@@ -91,8 +91,7 @@ func (t *Tx) Touched(ctx context.Context, after int64, limit int) (accountIDs []
 	list, err := rows[struct {
 		Account string
 		Last    int64
-	}](ctx, t, `SELECT account, MAX(id) AS last FROM (SELECT id, CASE WHEN customer <> '' THEN customer
-			WHEN from_account LIKE 'account:%' THEN SUBSTR(from_account, 9) WHEN to_account LIKE 'account:%' THEN SUBSTR(to_account, 9) ELSE '' END AS account
+	}](ctx, t, `SELECT account, MAX(id) AS last FROM (SELECT id, customer AS account
 		FROM entries WHERE id > ? ORDER BY id LIMIT ?) x GROUP BY account ORDER BY account`, after, limit)
 	last = after
 	for _, r := range list {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -40,22 +39,18 @@ type History struct {
 	UpTo      int64     // with this id or a lower one
 }
 
-// each joins by UNION ALL what one builds of a condition, once for each of the
-// conditions of which an entry that is meant fulfils exactly one. Each of them is
-// a range of an index, whatever other accounts have.
-func (h History) each(one func(condition string) string) (query string, args []any) {
-	places := []string{`e.from_account = ?`, `e.to_account = ?`, `e.customer <> '' AND e.customer = ?`}
-	keys := []string{string(ledger.Customer(h.AccountID)), string(ledger.Customer(h.AccountID)), h.AccountID}
-	if h.VM != "" {
-		places, keys = places[:2], []string{string(ledger.Reserve(h.VM)), string(ledger.Reserve(h.VM))}
-	}
-	var rest strings.Builder
-	var values []any
-	add := func(on bool, condition string, more ...any) {
+// where returns the condition of the entries that are meant: those of an account
+// are a range of an index, and those of a VM are found by their keys.
+func (h History) where() (condition string, args []any) {
+	condition, args = `e.customer <> '' AND e.customer = ?`, []any{h.AccountID}
+	add := func(on bool, more string, values ...any) {
 		if on {
-			rest.WriteString(" AND " + condition)
-			values = append(values, more...)
+			condition, args = condition+" AND "+more, append(args, values...)
 		}
+	}
+	if h.VM != "" { // COALESCE keeps the index of its account out of it
+		keys, values := keysOf(h.VM)
+		condition, args = `(`+keys+`) AND e.vm_id = ? AND COALESCE(e.customer, '') = ?`, append(values, h.VM, h.AccountID)
 	}
 	add(len(h.Kinds) > 0, `e.kind IN (?)`, bun.List(h.Kinds))
 	add(!h.From.IsZero(), `e.at >= ?`, micros(h.From))
@@ -63,23 +58,18 @@ func (h History) each(one func(condition string) string) (query string, args []a
 	add(h.Before != Mark{}, `(e.at, e.id) < (?, ?)`, micros(h.Before.At), h.Before.ID)
 	add(h.After != Mark{}, `(e.at, e.id) > (?, ?)`, micros(h.After.At), h.After.ID)
 	add(h.UpTo > 0, `e.id <= ?`, h.UpTo)
-	arms := make([]string, len(places))
-	for i, place := range places {
-		arms[i] = one(place + rest.String())
-		args = append(append(args, keys[i]), values...)
-	}
-	return strings.Join(arms, "\n\t\tUNION ALL "), args
+	return condition, args
 }
 
 // page returns the query of a page of entries.
 func (h History) page(order string, limit int) (query string, args []any) {
-	columns := `id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason`
-	union, args := h.each(func(condition string) string {
-		return `SELECT * FROM (SELECT e.` + strings.ReplaceAll(columns, ", ", ", e.") + ` FROM entries e WHERE ` + condition +
-			` ORDER BY e.at ` + order + `, e.id ` + order + ` LIMIT ` + strconv.Itoa(limit) + `) x`
-	})
-	return `SELECT p.*, COALESCE(v.name, '') AS name FROM (` + union + ` ORDER BY at ` + order + `, id ` + order + ` LIMIT ` + strconv.Itoa(limit) + `) p
-		LEFT JOIN vms v ON v.id = p.vm_id ORDER BY p.at ` + order + `, p.id ` + order, args
+	where, args := h.where()
+	by := func(table string) string {
+		return ` ORDER BY ` + table + `.at ` + order + `, ` + table + `.id ` + order
+	}
+	return `SELECT p.*, COALESCE(v.name, '') AS name FROM (
+		SELECT e.id, e.key, e.at, e.kind, e.from_account, e.to_account, e.amount, e.vm_id, e.epoch, e.reason FROM entries e
+		WHERE ` + where + by("e") + ` LIMIT ` + strconv.Itoa(limit) + `) p LEFT JOIN vms v ON v.id = p.vm_id` + by("p"), args
 }
 
 // History returns up to limit entries, the newest first. It costs as much as what
@@ -107,14 +97,12 @@ func (t *Tx) history(ctx context.Context, query string, args []any) ([]HistoryEn
 
 // Moved returns what entries changed in all of the money of their customer.
 func (t *Tx) Moved(ctx context.Context, h History) (ledger.Purse, error) {
-	union, args := h.each(func(condition string) string {
-		return `SELECT e.from_account, e.to_account, e.amount FROM entries e WHERE ` + condition
-	})
+	where, args := h.where()
 	own := string(ledger.Customer(h.AccountID))
 	r, err := row[struct{ Free, Reserved int64 }](ctx, t, "", `SELECT
 		CAST(COALESCE(SUM(CASE WHEN to_account = ? THEN amount WHEN from_account = ? THEN -amount ELSE 0 END), 0) AS BIGINT) AS free,
 		CAST(COALESCE(SUM(CASE WHEN to_account LIKE 'vm:%' THEN amount WHEN from_account LIKE 'vm:%' THEN -amount ELSE 0 END), 0) AS BIGINT) AS reserved
-		FROM (`+union+`) x`, append([]any{own, own}, args...)...)
+		FROM entries e WHERE `+where, append([]any{own, own}, args...)...)
 	return ledger.Purse{Free: money.Amount(r.Free), Reserved: money.Amount(r.Reserved)}, err
 }
 

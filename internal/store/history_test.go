@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,14 +38,12 @@ func TestHistoryPlan(t *testing.T) {
 			}); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			indexes := []string{"entries_from", "entries_to", "entries_customer"}
+			indexes := []string{"entries_customer"}
 			if h.VM != "" {
-				indexes = indexes[:2]
+				indexes = []string{"entries_key_key", "sqlite_autoindex_entries_1"}
 			}
-			for _, index := range indexes {
-				if !strings.Contains(plan, index) {
-					t.Errorf("%s: %s is not used: %s", name, index, plan)
-				}
+			if !slices.ContainsFunc(indexes, func(index string) bool { return strings.Contains(plan, index) }) {
+				t.Errorf("%s: none of %v is used: %s", name, indexes, plan)
 			}
 			for _, whole := range []string{"SCAN e", "Seq Scan on entries"} {
 				if strings.Contains(plan, whole) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -73,7 +74,7 @@ func (t *Tx) noteSheet(posted []ledger.Sealed, touched []ledger.Account) {
 	entries, standings := make([][]any, len(posted)), make([][]any, len(touched))
 	for i, e := range posted {
 		entries[i] = []any{
-			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, e.Actor, string(e.Hash), e.Customer,
+			e.Key, micros(e.At), string(e.Kind), string(e.From), string(e.To), int64(e.Amount), e.VM, e.Epoch, e.Reason, e.Actor, string(e.Hash), e.Owner(),
 		}
 	}
 	for i, a := range touched {
@@ -139,27 +140,49 @@ func (t *Tx) Entry(ctx context.Context, key string) (ledger.Entry, error) {
 	return r.entry(), err
 }
 
-// Entries returns the entries from and to an account, oldest first.
+// Entries returns the entries from and to an account, oldest first. It goes through
+// all that there are.
 func (t *Tx) Entries(ctx context.Context, a ledger.Account) ([]ledger.Entry, error) {
-	list, err := rows[entryRow](ctx, t, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries
-		WHERE from_account = ? OR to_account = ? ORDER BY id`, string(a), string(a))
-	return convert(list, entryRow.entry), err
+	return t.entries(ctx, `WHERE from_account = ? OR to_account = ? ORDER BY id`, string(a), string(a))
 }
 
-// Transfers returns the newest entries between an account and the world outside,
-// newest first, at most limit.
-func (t *Tx) Transfers(ctx context.Context, a ledger.Account, limit int) ([]ledger.Entry, error) {
-	const columns = `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries `
+// VMEntries returns the entries from and to the reserve of a VM, oldest first. They
+// are found by their keys.
+func (t *Tx) VMEntries(ctx context.Context, vmID string) ([]ledger.Entry, error) {
+	ranges, args := keysOf(vmID)
+	return t.entries(ctx, `WHERE (`+ranges+`) AND vm_id = ? ORDER BY id`, append(args, vmID)...)
+}
+
+// keysOf returns the condition of the keys that entries of a VM have, which those
+// of one whose id begins with its own have, too.
+func keysOf(vmID string) (condition string, args []any) {
+	kinds := []ledger.Kind{ledger.Hold, ledger.Charge, ledger.TopUp, ledger.Refund, ledger.Return}
+	ranges := make([]string, len(kinds))
+	for i, kind := range kinds {
+		begin := string(kind) + ":" + vmID
+		ranges[i], args = `key >= ? AND key < ?`, append(args, begin, begin+";") // what follows an id is less than that
+	}
+	return strings.Join(ranges, " OR "), args
+}
+
+func (t *Tx) entries(ctx context.Context, where string, args ...any) ([]ledger.Entry, error) {
 	list, err := rows[struct {
 		ID int64
 		entryRow
-	}](ctx, t, columns+`WHERE to_account = ? AND from_account = ? UNION ALL `+columns+`WHERE from_account = ? AND to_account = ? ORDER BY id DESC LIMIT ?`,
-		string(a), string(ledger.External), string(a), string(ledger.External), limit)
+	}](ctx, t, `SELECT id, key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor FROM entries `+where, args...)
 	out := make([]ledger.Entry, len(list))
 	for i, r := range list {
 		out[i] = r.entry()
 	}
 	return out, err
+}
+
+// Transfers returns the newest entries between an account and the world outside,
+// newest first, at most limit.
+func (t *Tx) Transfers(ctx context.Context, accountID string, limit int) ([]ledger.Entry, error) {
+	own, outside := string(ledger.Customer(accountID)), string(ledger.External)
+	return t.entries(ctx, `WHERE customer <> '' AND customer = ? AND (to_account = ? AND from_account = ? OR from_account = ? AND to_account = ?) ORDER BY at DESC, id DESC LIMIT ?`,
+		accountID, own, outside, own, outside, limit)
 }
 
 // Books goes through all entries again and compares what follows from them with

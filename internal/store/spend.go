@@ -21,14 +21,8 @@ type SpendRow struct {
 // spent is the condition of the entries of a history that are charges and
 // returns, of whatever VM.
 func (h History) spent() (condition string, args []any) {
-	h.VM, h.Kinds = "", nil
-	conditions := []string{}
-	_, args = h.each(func(c string) string {
-		conditions = append(conditions, c)
-		return ""
-	})
-	n := len(args) / len(conditions) // each has as many
-	return conditions[len(conditions)-1], args[len(args)-n:]
+	h.VM, h.Kinds = "", []ledger.Kind{ledger.Charge, ledger.Return}
+	return h.where()
 }
 
 const spendSums = `CAST(COALESCE(SUM(CASE kind WHEN 'charge' THEN amount ELSE 0 END), 0) AS BIGINT) AS charged,
@@ -124,12 +118,12 @@ type KindSum struct {
 // KindSums returns how many entries of each kind there are, and what they come
 // to.
 func (t *Tx) KindSums(ctx context.Context, h History) ([]KindSum, error) {
-	union, args := h.each(func(condition string) string { return `SELECT e.kind, e.amount FROM entries e WHERE ` + condition })
+	where, args := h.where()
 	list, err := rows[struct {
 		Kind   string
 		N      int64
 		Amount int64
-	}](ctx, t, `SELECT kind, COUNT(*) AS n, CAST(SUM(amount) AS BIGINT) AS amount FROM (`+union+`) x GROUP BY kind ORDER BY kind`, args...)
+	}](ctx, t, `SELECT kind, COUNT(*) AS n, CAST(SUM(amount) AS BIGINT) AS amount FROM entries e WHERE `+where+` GROUP BY kind ORDER BY kind`, args...)
 	out := make([]KindSum, len(list))
 	for i, r := range list {
 		out[i] = KindSum{ledger.Kind(r.Kind), r.N, money.Amount(r.Amount)}

@@ -2,14 +2,15 @@
 
 -- +goose Up
 
--- An entry between a VM's reserve and its provider names no customer: customer
--- is whose VM it is, '' where one of the entry's accounts says so. A customer's
--- entries of a time are found in three places by it, and a placement, which
--- writes none such, writes nothing more than before.
+-- customer is whose balance, or whose VM's reserve, an entry moves; '' for nobody's.
+-- All that a customer can ask for is found by it, what a VM's reserve was moved by
+-- by its keys, and what a provider earned by two indexes of few kinds: fewer trees
+-- than the two by account that every entry was in.
 -- SQLITE: DROP TRIGGER entries_stay;
 -- POSTGRES: DROP TRIGGER entries_stay ON entries;
 ALTER TABLE entries ADD COLUMN customer TEXT NOT NULL DEFAULT '';
-UPDATE entries SET customer = COALESCE((SELECT v.account_id FROM vms v WHERE v.id = entries.vm_id), '') WHERE kind IN ('charge', 'return');
+UPDATE entries SET customer = CASE WHEN from_account LIKE 'account:%' THEN SUBSTR(from_account, 9) WHEN to_account LIKE 'account:%' THEN SUBSTR(to_account, 9)
+    ELSE COALESCE((SELECT v.account_id FROM vms v WHERE v.id = entries.vm_id), '') END WHERE kind NOT IN ('settle', 'fee');
 -- +goose StatementBegin
 -- SQLITE: CREATE TRIGGER entries_stay BEFORE UPDATE ON entries
 -- SQLITE:     WHEN OLD.hash <> '' OR OLD.id <> NEW.id OR OLD.key <> NEW.key OR OLD.at <> NEW.at OR OLD.kind <> NEW.kind OR OLD.from_account <> NEW.from_account
@@ -19,9 +20,10 @@ UPDATE entries SET customer = COALESCE((SELECT v.account_id FROM vms v WHERE v.i
 -- +goose StatementEnd
 DROP INDEX entries_from;
 DROP INDEX entries_to;
-CREATE INDEX entries_from ON entries (from_account, at, id);
-CREATE INDEX entries_to ON entries (to_account, at, id);
+
 CREATE INDEX entries_customer ON entries (customer, at, id) WHERE customer <> '';
+CREATE INDEX entries_earned ON entries (to_account, at) WHERE kind = 'charge';
+CREATE INDEX entries_returned ON entries (from_account, at) WHERE kind = 'return';
 
 -- What of a VM's price was for its vCPUs, RAM, storage and address when it was
 -- deployed: a list of four amounts, '' of VMs from before.
@@ -56,9 +58,9 @@ DROP TABLE account_events;
 DROP TABLE account_funds;
 DELETE FROM settings WHERE key = 'funds_entry';
 ALTER TABLE vms DROP COLUMN price_parts;
+DROP INDEX entries_returned;
+DROP INDEX entries_earned;
 DROP INDEX entries_customer;
-DROP INDEX entries_to;
-DROP INDEX entries_from;
 CREATE INDEX entries_from ON entries (from_account, id);
 CREATE INDEX entries_to ON entries (to_account, id);
 -- +goose StatementBegin

@@ -24,8 +24,8 @@ func (d *db) spent() (annas, berts string) {
 		for i, e := range []ledger.Entry{
 			ledger.Credit(now, anna, 1000, "a gift", "1"),
 			ledger.Credit(now, bert, 1000, "", "2"),
-			{Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(a.ID), Amount: 200, VM: a.ID, Key: "hold:a"},
-			{Kind: ledger.Hold, From: ledger.Customer(bert), To: ledger.Reserve(b.ID), Amount: 200, VM: b.ID, Key: "hold:b"},
+			{Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(a.ID), Amount: 200, VM: a.ID, Key: "hold:" + a.ID},
+			{Kind: ledger.Hold, From: ledger.Customer(bert), To: ledger.Reserve(b.ID), Amount: 200, VM: b.ID, Key: "hold:" + b.ID},
 			ledger.Rent(now, a.AccountID, a.ID, prov, 100, 1),
 			ledger.Rent(now, b.AccountID, b.ID, prov, 100, 1),
 			{Kind: ledger.Settle, From: ledger.Pending(prov), To: ledger.Earned(prov), Amount: 60, Key: "settle:a"},
@@ -102,7 +102,7 @@ var histories = map[string]func(*db){
 		b.State, c.AccountID = vm.Stopped, bert
 		d.insert(a, b, c)
 		d.post(ledger.Credit(now, anna, 100, "", "1"))
-		d.post(ledger.Entry{At: now, Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(a.ID), Amount: 60, VM: a.ID, Key: "hold:a"})
+		d.post(ledger.Entry{At: now, Kind: ledger.Hold, From: ledger.Customer(anna), To: ledger.Reserve(a.ID), Amount: 60, VM: a.ID, Key: "hold:" + a.ID})
 		d.same("VMs", look(d, func(ctx context.Context, tx *store.Tx) ([]store.Costing, error) { return tx.CostingVMs(ctx, anna) }), []store.Costing{{
 			AccountID: anna, Name: "vm-1", State: a.State, Since: stored(a).Since, Deadline: stored(a).Deadline,
 			Line: ledger.Line{VM: a.ID, Price: a.Price, Epoch: a.Epoch, Next: stored(a).NextBilling, Reserve: 60},

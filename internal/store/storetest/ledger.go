@@ -157,7 +157,7 @@ var ledgers = map[string]func(*db){
 		}
 		transfers := func(limit int) []ledger.Entry {
 			return look(d, func(ctx context.Context, tx *store.Tx) ([]ledger.Entry, error) {
-				return tx.Transfers(ctx, ledger.Customer(anna), limit)
+				return tx.Transfers(ctx, anna, limit)
 			})
 		}
 		d.same("all, newest first", transfers(9), []ledger.Entry{out, in})
