@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,7 +51,7 @@ func (h History) where() (condition string, args []any) {
 	}
 	if h.VM != "" { // COALESCE keeps the index of its account out of it
 		keys, values := keysOf(h.VM)
-		condition, args = `(`+keys+`) AND e.vm_id = ? AND COALESCE(e.customer, '') = ?`, append(values, h.VM, h.AccountID)
+		condition, args = `(`+keys+`) AND e.vm_id = ? AND COALESCE(e.customer, '') = ?`, slices.Concat(values, []any{h.VM, h.AccountID})
 	}
 	add(len(h.Kinds) > 0, `e.kind IN (?)`, bun.List(h.Kinds))
 	add(!h.From.IsZero(), `e.at >= ?`, micros(h.From))
