@@ -66,6 +66,8 @@ func TestBilling(t *testing.T) {
 		want(t, "nothing is paid", purse(v), sum(vm.InsufficientFunds, 0, 4*price))
 		want(t, "reason and time", []any{v.Reason, v.Deadline, v.NextBilling}, []any{vm.PaymentDue, c.clock.Now().Add(retention).UTC(), time.Time{}})
 		want(t, "wanted", a.orders()[0].Goal, vm.Halt)
+		a.reports(vm.Booting, id) // it is about to obey
+		want(t, "reason while it runs on", c.stored(id).Reason, vm.PaymentDue)
 		want(t, "place and address are kept", c.used(), room(1))
 		want(t, "earned", earned(), []money.Amount{0, 4 * price})
 		a.reports(vm.Halted, id)

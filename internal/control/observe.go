@@ -124,7 +124,9 @@ func (s *Service) progress(v *vm.VM, next vm.State, seen vm.Sighting) {
 		v.State, v.Since = next, now
 		v.Deadline = now.Add(s.Launch)
 	}
-	v.Reason = printable(seen.Reason)
+	if v.State.Starting() || v.State == vm.Active { // else billing says why
+		v.Reason = printable(seen.Reason)
+	}
 }
 
 // activate starts a VM's epochs, anew after it was powered off, and charges the
