@@ -27,7 +27,10 @@ type engine struct {
 	writing  func(s *Store, c *sql.Conn) writing
 	dsn      func(url string, write bool) string
 	readers  int
-	writers  int
+	// writeBack is a statement that writes a log back into the database beside
+	// others, "" for an engine that does so by itself.
+	writeBack string
+	writers   int
 }
 
 func engineFor(url string) engine {

@@ -78,3 +78,6 @@ func (s *Store) OtherCollations(ctx context.Context) (columns []string, err erro
 	})
 	return columns, err
 }
+
+// Settle returns once nothing is being written back.
+func (s *Store) Settle() { s.ending.Wait() }

@@ -49,6 +49,14 @@ func (s *script) claim(lines [][]any, short string, text func(table string) stri
 	}
 }
 
+// size returns how many lines a script writes.
+func (s *script) size() (n int) {
+	for i := range s.statements {
+		n += max(1, len(s.statements[i].lines))
+	}
+	return n
+}
+
 // later has a script run before anything else is read or written, at the end of
 // the transaction at the latest: a round trip is spared where that comes next.
 func (t *Tx) later(s *script) {
@@ -70,5 +78,6 @@ func (t *Tx) runPending(ctx context.Context) error {
 	if len(due.statements) == 0 {
 		return nil
 	}
+	t.lines += due.size()
 	return t.writing.run(ctx, &due)
 }

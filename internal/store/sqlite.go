@@ -23,23 +23,24 @@ import (
 )
 
 var sqlite = engine{
-	driver:   "sqlite",
-	goose:    goose.DialectSQLite3,
-	dialect:  func() schema.Dialect { return sqlitedialect.New() },
-	only:     "SQLITE",
-	identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
-	dsn:      sqliteDSN,
-	readers:  8,
-	writing:  func(s *Store, c *sql.Conn) writing { return &sqliteWriting{c, &s.compiled} },
-	writers:  1, // SQLite has one writer; waiting for it in a queue is fairer than being refused
+	driver:    "sqlite",
+	goose:     goose.DialectSQLite3,
+	dialect:   func() schema.Dialect { return sqlitedialect.New() },
+	only:      "SQLITE",
+	identity:  "INTEGER PRIMARY KEY AUTOINCREMENT",
+	dsn:       sqliteDSN,
+	readers:   8,
+	writing:   func(s *Store, c *sql.Conn) writing { return &sqliteWriting{c, &s.compiled} },
+	writeBack: `PRAGMA wal_checkpoint(PASSIVE)`,
+	writers:   1, // SQLite has one writer; waiting for it in a queue is fairer than being refused
 }
 
 // sqliteDSN asks for a write-ahead log that is synced at every commit, since a
-// commit may be a payment, and written back into the file every 8,000 pages of
-// 4 KiB; and for writers that take their lock at once rather than when it is too
+// commit may be a payment, and written back into the file by a commit only when it has
+// 64,000 pages of 4 KiB: writeBack is there before; and for writers that take their lock at once rather than when it is too
 // late to wait.
 func sqliteDSN(path string, write bool) string {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(8000)"}}
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(15000)", "foreign_keys(1)", "wal_autocheckpoint(64000)"}}
 	if write {
 		q.Set("_txlock", "immediate")
 		q.Add("_pragma", "cache_size(-64000)") // KiB; the pages that every placement writes stay in it, and those of a transaction that bills

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -28,6 +29,10 @@ type Store struct {
 	writer *bun.DB
 	reader *bun.DB
 	queue  atomic.Int64 // how many wait to write
+
+	lines   atomic.Int64 // written since the log was written back last
+	backing sync.Mutex   // held while it is
+	ending  sync.WaitGroup
 
 	compiled compiled // statements of SQLite's one writer
 }
@@ -55,7 +60,26 @@ func Open(ctx context.Context, url string) (*Store, error) {
 }
 
 // Close closes the database.
-func (s *Store) Close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
+func (s *Store) Close() error {
+	s.ending.Wait()
+	return errors.Join(s.reader.Close(), s.writer.Close())
+}
+
+// backLines is after how many lines the log is written back.
+const backLines = 4_000
+
+// writeBack has the engine write its log back into the database beside those who
+// write and read, after enough was written. What fails is done by the next one.
+func (s *Store) writeBack(ctx context.Context, lines int) {
+	if s.engine.writeBack == "" || s.lines.Add(int64(lines)) < backLines || !s.backing.TryLock() {
+		return
+	}
+	s.lines.Store(0)
+	s.ending.Go(func() {
+		defer s.backing.Unlock()
+		_, _ = s.reader.ExecContext(ctx, s.engine.writeBack)
+	})
+}
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
@@ -73,6 +97,7 @@ type Tx struct {
 	revision int64           // of the marketplace that it makes, 0 while it changes nothing there
 	changed  map[string]bool // servers that sell otherwise, by id; written at the end
 	pending  script
+	lines    int // that were written
 	sheet    ledger.Sheet
 }
 
@@ -122,10 +147,12 @@ func (s *Store) WriteKnowing(ctx context.Context, accounts []ledger.Account, fn 
 	if Rehearsing(ctx) {
 		return t.flush(ctx) // and rolled back
 	}
+	t.lines += t.pending.size()
 	if err := t.writing.commit(ctx, &t.pending); err != nil {
 		return err
 	}
 	done = true
+	s.writeBack(context.WithoutCancel(ctx), t.lines)
 	return nil
 }
 
