@@ -51,7 +51,7 @@ func on(v vm.VM, agents []*agent) *agent {
 func TestReplacement(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, c *cloud) {
-		agents := []*agent{c.join(room(1)), c.join(room(1)), c.join(room(1)), c.join(room(1)), c.join(room(1))}
+		agents := []*agent{c.join(room(2)), c.join(room(2)), c.join(room(2)), c.join(room(2)), c.join(room(2))}
 		anna := c.account("Anna", 2*price)
 		id := c.deploy(anna)
 		var seen []*agent
