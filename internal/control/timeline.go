@@ -21,14 +21,16 @@ func timeline(ctx context.Context, tx *store.Tx, vmID string) ([]vm.Event, error
 	if err != nil {
 		return nil, err
 	}
+	var moved []vm.Event // before what is said of it at the same time
 	for _, e := range entries {
 		switch {
 		case e.Kind == ledger.Charge && e.Epoch > 1:
-			events = append(events, vm.Event{At: e.At, Key: e.Key, Text: fmt.Sprintf("epoch %d was charged: %s USDC", e.Epoch, e.Amount)})
+			moved = append(moved, vm.Event{At: e.At, Key: e.Key, Text: fmt.Sprintf("epoch %d was charged: %s USDC", e.Epoch, e.Amount)})
 		case e.Kind == ledger.TopUp:
-			events = append(events, vm.Event{At: e.At, Key: e.Key, Text: fmt.Sprintf("%s USDC went from the balance to its reserve: %s", e.Amount, e.Reason)})
+			moved = append(moved, vm.Event{At: e.At, Key: e.Key, Text: fmt.Sprintf("%s USDC went from the balance to its reserve: %s", e.Amount, e.Reason)})
 		}
 	}
+	events = append(moved, events...)
 	slices.SortStableFunc(events, func(a, b vm.Event) int { return a.At.Compare(b.At) })
 	return events, nil
 }
