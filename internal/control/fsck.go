@@ -61,9 +61,9 @@ func check(ctx context.Context, tx *store.Tx) (Soundness, error) {
 		func() error { return c.spending(ctx, tx) },
 		func() error { return c.servers(ctx, tx) },
 		func() error { return c.providers(ctx, tx) },
-		c.strangers,
 		func() error { return c.withdrawals(ctx, tx) },
 	)
+	c.strangers()
 	return c.Soundness, err
 }
 

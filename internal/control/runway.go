@@ -100,7 +100,7 @@ func (s *Service) Outlook(ctx context.Context, who account.Actor) (o Outlook, er
 			o.PerEpoch += l.Price
 		}
 		o.VMs, o.Next = f.states(), f.due()
-		o.Events, err = accountEvents(ctx, tx, a.ID, 0, newEvents)
+		o.Events, err = tx.AccountEvents(ctx, a.ID, 0, newEvents)
 		return err
 	})
 	return o, err

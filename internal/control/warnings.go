@@ -25,14 +25,10 @@ func (s *Service) AccountEvents(ctx context.Context, who account.Actor, before i
 		return nil, fault.Newf(fault.Invalid, "a page has 1 to %d events, not %d", MaxAccountEvents, limit)
 	}
 	err = s.Store.Read(ctx, func(tx *store.Tx) error {
-		list, err = accountEvents(ctx, tx, who.AccountID, before, limit)
+		list, err = tx.AccountEvents(ctx, who.AccountID, before, limit)
 		return err
 	})
 	return list, err
-}
-
-func accountEvents(ctx context.Context, tx *store.Tx, accountID string, before int64, limit int) ([]AccountEvent, error) {
-	return tx.AccountEvents(ctx, accountID, before, limit)
 }
 
 // Warning is what a customer should know of its money now.
