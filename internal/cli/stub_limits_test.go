@@ -101,6 +101,10 @@ func (s *stub) rehearse(w http.ResponseWriter, r *http.Request, body doc) {
 	for i, v := range s.vms {
 		vms[i] = maps.Clone(v)
 	}
+	payouts := make([]doc, len(s.payouts))
+	for i, w := range s.payouts {
+		payouts[i] = maps.Clone(w)
+	}
 	servers := map[*seller][]doc{}
 	for _, p := range s.sellers {
 		for _, v := range p.servers {
@@ -108,7 +112,7 @@ func (s *stub) rehearse(w http.ResponseWriter, r *http.Request, body doc) {
 		}
 	}
 	defer func() {
-		s.balance, s.purse, s.vms, s.keys = balance, purse, vms, keys
+		s.balance, s.purse, s.vms, s.keys, s.payouts = balance, purse, vms, keys, payouts
 		for p, list := range servers {
 			p.servers = list
 		}

@@ -73,6 +73,8 @@ func decision(
 	s *session.Session, cmd *cobra.Command, flag, usage string, decide func(*client.Client, context.Context, string, string) (client.Withdrawal, error),
 ) *cobra.Command {
 	text := ""
+	var dry session.DryRun
+	dry.Bind(cmd)
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.ValidArgsFunction = session.CompleteWith(s.Admin, func(ctx context.Context, cloud *client.Client) ([]string, error) {
 		list, err := cloud.AllWithdrawals(ctx, "requested")
@@ -86,10 +88,11 @@ func decision(
 		if err != nil {
 			return err
 		}
-		w, err := decide(cloud, cmd.Context(), args[0], text)
+		w, err := decide(dry.Of(cloud), cmd.Context(), args[0], text)
 		if err != nil {
 			return err
 		}
+		dry.Note(s)
 		return s.PrintWithdrawal(w)
 	}
 	cmd.Flags().StringVar(&text, flag, "", usage)

@@ -13,6 +13,7 @@ import (
 
 func withdraw(s *session.Session) *cobra.Command {
 	var r client.WithdrawalRequest
+	var dry session.DryRun
 	cmd := verb(s, &cobra.Command{
 		Use:   "withdraw AMOUNT",
 		Short: "Ask to be paid what you earned",
@@ -38,15 +39,17 @@ func withdraw(s *session.Session) *cobra.Command {
 				return err
 			}
 		}
-		w, err := at.cloud.Withdraw(ctx, at.provider, r)
+		w, err := dry.Of(at.cloud).Withdraw(ctx, at.provider, r)
 		if client.Unreached(err) {
 			at.Notef("It is not known whether it was asked for. Repeat the command with --request-id %s to make sure.", r.RequestID)
 		}
 		if err != nil {
 			return err
 		}
+		dry.Note(at.Session)
 		return at.PrintWithdrawal(w)
 	})
+	dry.Bind(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.To, "to", "", "where to pay it, in words that the operator understands")
 	f.StringVar(&r.Note, "note", "", "what the operator should know besides")
