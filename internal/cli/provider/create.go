@@ -30,9 +30,13 @@ func create(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			dry.Note(s)
-			s.Notef("Next, say in offers.yaml what it sells, and apply that: `cpucloud provider apply --help` shows how.")
 			var t session.Table
+			if dry {
+				dry.Note(s)
+				t.Add("name:", p.Name)
+				return s.Print(p, t)
+			}
+			s.Notef("Next, say in offers.yaml what it sells, and apply that: `cpucloud provider apply --help` shows how.")
 			t.Add("id:", p.ID)
 			t.Add("name:", p.Name)
 			return s.Print(p, t)
