@@ -4,7 +4,7 @@ package image
 func Waiting(c *Cache, address string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.flights[address]
+	f := c.flights[Request{URL: address}.key(false)]
 	if f == nil {
 		return 0
 	}
