@@ -257,7 +257,7 @@ func (d *disks) Get(ctx context.Context, r image.Request) (image.Base, error) {
 			return image.Base{}, err
 		}
 	}
-	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc", Checksum: "sha256:def"}
+	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc", Checksum: "sha256:" + strings.Repeat("0d", 32)}
 	return base, os.WriteFile(base.Path, []byte(r.URL), 0o600)
 }
 
