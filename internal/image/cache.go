@@ -101,6 +101,8 @@ type Cache struct {
 	quota    quota
 	fetches  sync.WaitGroup
 
+	unconfined bool // children, in tests with programs of their own
+
 	mu      sync.Mutex
 	closed  bool
 	index   index

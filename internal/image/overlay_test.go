@@ -159,6 +159,7 @@ func TestOrphanHarmsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	crashed := open(t, t.TempDir(), func(cfg *image.Config) { cfg.QemuImg = script })
+	image.Unconfine(crashed)
 	path := filepath.Join(dir, "disk.qcow2")
 	if err := crashed.Overlay(t.Context(), base, path, 64*mib); err == nil {
 		t.Fatal("Overlay by a qemu-img that ends with 1: no error")
