@@ -153,6 +153,18 @@ func (c *Cache) leave(f *flight, w *waiter) {
 	}
 }
 
+// Busy reports whether a fetch is under way that a tenant waits for.
+func (c *Cache) Busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.landing {
+		if f.tenant != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // disk returns the largest disk that somebody waits with.
 func (f *flight) disk() int64 {
 	f.mu.Lock()
