@@ -224,7 +224,10 @@ func (c *Cache) Close() error {
 	}
 	c.mu.Unlock()
 	c.fetches.Wait()
-	return c.release()
+	c.mu.Lock()
+	err := c.index.save(c.root) // with when each was used
+	c.mu.Unlock()
+	return errors.Join(err, c.release())
 }
 
 // release lets the folder go, the lock in so many words: a process that is just
