@@ -99,7 +99,7 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	running, stopAgent := context.WithCancel(ctx)
 	go func() {
 		defer close(ended)
-		ended <- h.agent(s.URL, s.Client(), inv).Run(running)
+		ended <- h.run(running, h.agent(s.URL, s.Client(), inv))
 	}()
 	err = waitFor(ctx, s, ended)
 	stopAgent()

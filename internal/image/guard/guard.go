@@ -178,6 +178,9 @@ func (g *Guard) allowed(host, port string) bool {
 	return g.allow[h] || g.allow[net.JoinHostPort(h, port)]
 }
 
+// Allows reports whether the operator lets the host of u, as written, lie anywhere.
+func (g *Guard) Allows(u *url.URL) bool { return g.allowed(u.Hostname(), portOf(u)) }
+
 func portOf(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
