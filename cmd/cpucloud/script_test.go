@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"encoding/binary"
 	"log/slog"
 	"net/http"
@@ -85,8 +86,8 @@ func runDesk(dir string) (stop func(), err error) {
 	}
 	return func() {
 		cancel()
-		<-ended
-		_ = cache.Close()
-		_ = f.Close()
+		if err := errors.Join(<-ended, cache.Close(), f.Close()); err != nil {
+			panic(err) // what the scripts ask has not ended as it should
+		}
 	}, nil
 }

@@ -59,7 +59,7 @@ func Serve(ctx context.Context, dir string, images Images) error {
 			return line{Base: &b}, err
 		},
 	} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { answer(w, r, do) })
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { answer(w, r, do) }) //nolint:contextcheck // the request has it
 	}
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: headTimeout, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
