@@ -53,27 +53,19 @@ func (h *host) run(ctx context.Context, a *agent.Agent) error {
 	desk := local.Desk{Cache: h.images, InUse: func() (map[string]bool, error) { return agent.UsedImages(h.dir) }}
 	var others sync.WaitGroup
 	others.Go(func() {
-		if err := local.Serve(ctx, h.dir, desk); err != nil && ctx.Err() == nil {
+		counter, err := local.Listen(ctx, h.dir)
+		if err == nil {
+			err = counter.Serve(ctx, desk)
+		}
+		if err != nil && ctx.Err() == nil {
 			h.log.ErrorContext(ctx, "commands such as `cpucloud agent image list` can't ask this agent", "error", err)
 		}
 	})
 	others.Go(func() {
-		local.Prefetcher{URLs: h.flags.images.prefetch, Images: desk, Busy: h.images.Busy, Log: h.log, Now: time.Now, Pause: sleep}.Run(ctx)
+		local.Prefetcher{URLs: h.flags.images.prefetch, Images: desk, Busy: h.images.Busy, Log: h.log, Now: time.Now, Pause: image.Pause}.Run(ctx)
 	})
 	err := a.Run(ctx)
 	stop()
 	others.Wait()
 	return errors.Join(err, h.images.Close())
-}
-
-// sleep waits for d, or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -76,14 +75,14 @@ func runDesk(dir string) (stop func(), err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() {
-		ended <- local.Serve(ctx, dir, local.Desk{Cache: cache, InUse: func() (map[string]bool, error) { return agent.UsedImages(dir) }})
-	}()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if _, err := local.Dial(ctx, dir); err == nil {
-			break
-		}
+	counter, err := local.Listen(ctx, dir)
+	if err != nil {
+		cancel()
+		return func() {}, err
 	}
+	go func() {
+		ended <- counter.Serve(ctx, local.Desk{Cache: cache, InUse: func() (map[string]bool, error) { return agent.UsedImages(dir) }})
+	}()
 	return func() {
 		cancel()
 		if err := errors.Join(<-ended, cache.Close(), f.Close()); err != nil {

@@ -53,7 +53,7 @@ func (c Config) withDefaults() Config {
 	def((*int64)(&c.MaxAge), int64(7*24*time.Hour))
 	def((*int64)(&c.PartialAge), int64(24*time.Hour))
 	if c.Pause == nil {
-		c.Pause = pause
+		c.Pause = Pause
 	}
 	if c.QemuImg == "" {
 		c.QemuImg = "qemu-img"
@@ -67,8 +67,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or until ctx is done, whose error it returns then.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -37,13 +37,21 @@ type request struct {
 	All bool   `json:"all,omitempty"`
 }
 
-// Serve answers on the socket in dir until ctx is cancelled. The caller holds
-// the folder.
-func Serve(ctx context.Context, dir string, images Images) error {
+// Counter is where commands ask: the socket in an agent's folder.
+type Counter struct {
+	dir      string
+	listener net.Listener
+}
+
+// Listen opens the socket in dir, so that commands find the agent from now on. The
+// caller holds the folder, and serves.
+func Listen(ctx context.Context, dir string) (*Counter, error) {
 	l, err := listen(ctx, dir)
-	if err != nil {
-		return err
-	}
+	return &Counter{dir, l}, err
+}
+
+// Serve answers until ctx is cancelled, and removes the socket.
+func (c *Counter) Serve(ctx context.Context, images Images) error {
 	mux := http.NewServeMux()
 	for path, do := range map[string]func(context.Context, request, func(line)) (line, error){
 		"POST /list": func(ctx context.Context, _ request, _ func(line)) (line, error) {
@@ -64,11 +72,11 @@ func Serve(ctx context.Context, dir string, images Images) error {
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: headTimeout, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
-	err = s.Serve(l)
+	err := s.Serve(c.listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, os.Remove(filepath.Join(dir, socketName)))
+	return errors.Join(err, os.Remove(filepath.Join(c.dir, socketName)))
 }
 
 // answer writes the lines of one answer. Whoever is slow to read misses some of
