@@ -19,6 +19,11 @@ const (
 	offsetMask = 0x00fffffffffffe00 // of L1 entries and standard L2 entries
 	compressed = 1 << 62            // of an L2 entry
 	zeroes     = 1 << 0             // of a standard L2 entry: reads as zeroes, whatever the offset
+
+	// What an image may expand to: no cluster lies at two places of a disk, and
+	// Deflate makes nothing smaller than a thousandth.
+	slack    = 256 << 20
+	maxRatio = 1100
 )
 
 // Source is an image to flatten.
@@ -50,7 +55,7 @@ func Flatten(ctx context.Context, src Source, dst io.WriterAt, progress func(int
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.flattenTable(entry&offsetMask, int64(i)*span); err != nil {
+		if err := f.flattenTable(ctx, entry&offsetMask, int64(i)*span); err != nil {
 			return err
 		}
 		progress(min(int64(i+1)*span, src.Header.VirtualBytes))
@@ -62,6 +67,7 @@ type flattener struct {
 	src     Source
 	dst     io.WriterAt
 	cluster uint64
+	left    int64  // that may still come out
 	in, out []byte // one cluster each; in has room for what a compressed one may take
 	flate   io.ReadCloser
 	zstd    *zstd.Decoder
@@ -71,7 +77,7 @@ func newFlattener(src Source, dst io.WriterAt) (*flattener, error) {
 	h := src.Header
 	cluster := uint64(1) << h.clusterBits
 	f := &flattener{
-		src: src, dst: dst, cluster: cluster,
+		src: src, dst: dst, cluster: cluster, left: slack + maxRatio*min(src.Size, maxVirtual),
 		in: make([]byte, 2*cluster+1024), out: make([]byte, cluster),
 		flate: flate.NewReader(bytes.NewReader(nil)),
 	}
@@ -106,7 +112,7 @@ func (f *flattener) table(offset, n uint64) ([]uint64, error) {
 
 // flattenTable writes the clusters of the L2 table at offset, the first of
 // which belongs to position at of the disk.
-func (f *flattener) flattenTable(offset uint64, at int64) error {
+func (f *flattener) flattenTable(ctx context.Context, offset uint64, at int64) error {
 	if offset == 0 {
 		return nil
 	}
@@ -127,6 +133,9 @@ func (f *flattener) flattenTable(offset uint64, at int64) error {
 			return err
 		}
 		if data != nil {
+			if err := f.spend(ctx, len(data)); err != nil {
+				return err
+			}
 			if _, err := f.dst.WriteAt(data[:min(int64(len(data)), left)], at); err != nil {
 				return err
 			}
@@ -134,6 +143,15 @@ func (f *flattener) flattenTable(offset uint64, at int64) error {
 		at += int64(f.cluster)
 	}
 	return nil
+}
+
+// spend counts n bytes that come out. Small images in which a few clusters lie all
+// over the disk would cost hours otherwise.
+func (f *flattener) spend(ctx context.Context, n int) error {
+	if f.left -= int64(n); f.left < 0 {
+		return fault.Newf(fault.Invalid, "the qcow2 image expands to more than %d times its size", maxRatio)
+	}
+	return ctx.Err()
 }
 
 // read returns the cluster that an L2 entry stands for, nil for an empty one.
