@@ -6,7 +6,7 @@ failed=0
 for pkg in $(grep -rl --include='*_test.go' '^func Fuzz' internal client cmd | xargs -n1 dirname | sort -u); do
 	for target in $(go test -list '^Fuzz' "./$pkg" | grep '^Fuzz'); do
 		echo "fuzz $pkg $target for $time"
-		go test "./$pkg" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -parallel "${FUZZPARALLEL:-2}" || failed=1
+		go test "./$pkg" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "${FUZZPARALLEL:-2}" || failed=1
 	done
 done
 exit $failed

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -85,8 +86,6 @@ func runDesk(dir string) (stop func(), err error) {
 	}
 	return func() {
 		cancel()
-		<-ended
-		_ = cache.Close()
-		_ = f.Close()
+		_ = errors.Join(<-ended, cache.Close(), f.Close())
 	}, nil
 }

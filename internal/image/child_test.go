@@ -22,7 +22,7 @@ func attacks(t *testing.T) map[string][]string {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,8 +48,6 @@ func attacks(t *testing.T) map[string][]string {
 
 // Whatever it runs, a child reads nothing, changes nothing but its file, and
 // speaks to nobody. Outside of the confinement, each of these works.
-//
-//nolint:paralleltest // sets the environment
 func TestChildIsConfined(t *testing.T) {
 	t.Setenv("CPUCLOUD_SECRET", "secret")
 	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))

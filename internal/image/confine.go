@@ -127,8 +127,12 @@ func denyCalls() error {
 		x32                  = 1 << 30 // another set of numbers on amd64
 	)
 	program := []unix.SockFilter{
-		{Code: load, K: architecture}, {Code: equal, K: arch, Jt: 1}, {Code: answer, K: unix.SECCOMP_RET_KILL_PROCESS},
-		{Code: load, K: number}, {Code: atLeast, K: x32, Jf: 1}, {Code: answer, K: unix.SECCOMP_RET_KILL_PROCESS},
+		{Code: load, K: architecture},
+		{Code: equal, K: arch, Jt: 1},
+		{Code: answer, K: unix.SECCOMP_RET_KILL_PROCESS},
+		{Code: load, K: number},
+		{Code: atLeast, K: x32, Jf: 1},
+		{Code: answer, K: unix.SECCOMP_RET_KILL_PROCESS},
 	}
 	for _, call := range denied {
 		program = append(program, unix.SockFilter{Code: equal, K: call, Jf: 1}, unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})

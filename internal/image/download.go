@@ -49,7 +49,7 @@ func (c *Cache) connect(ctx context.Context, address string, have *spool) (*conn
 	ctx, cancel := context.WithCancelCause(ctx)
 	n := &connection{ctx: ctx, cancel: cancel}
 	c.fetches.Go(func() { n.watch(c.cfg.StallBytes, c.cfg.StallAfter) })
-	resp, err := n.ask(where, client, have)
+	resp, err := n.ask(where, client, have) //nolint:bodyclose // close does, whatever becomes of the answer
 	if err == nil {
 		err = n.read(resp, have)
 	}
@@ -86,7 +86,7 @@ func (n *connection) ask(where string, client *http.Client, have *spool) (*http.
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
 		req.Header.Set("If-Range", have.state.Validator)
 	}
-	resp, err := client.Do(req) //nolint:bodyclose // close does, whatever becomes of the answer
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, n.refusal(err, req.URL.Hostname())
 	}

@@ -68,7 +68,7 @@ func (c *Cache) bring(ctx context.Context, d *intake, f *flight) (entry, error) 
 
 // land downloads d, from its first byte, and puts the disk in its place.
 func (c *Cache) land(ctx context.Context, d *intake, promise suffix, f *flight) (entry, error) {
-	got, to := d.spool.file, io.Writer(io.Discard) // as it comes, in the spool, is what it is
+	got, to := d.spool.file, io.Discard // as it comes, in the spool, is what it is
 	if promise.codec != unpack.None {
 		tmp, err := c.temp()
 		if err != nil {

@@ -414,7 +414,7 @@ func TestWhatIsKeptOfADownload(t *testing.T) {
 
 	d := disk(4 * mib)
 	s := steady(d)
-	s.script = []func(*shaky, http.ResponseWriter, *http.Request){func(s *shaky, w http.ResponseWriter, r *http.Request) {
+	s.script = []func(*shaky, http.ResponseWriter, *http.Request){func(_ *shaky, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"v1"`)
 		_, _ = w.Write(d[:2*mib])
 		_ = http.NewResponseController(w).Flush()

@@ -103,7 +103,7 @@ func TestPrivateFetchIsNotShared(t *testing.T) {
 	n := 0
 	release := make(chan struct{})
 	d := disk(2 * mib)
-	s := serve(t, map[string]http.HandlerFunc{"/a.img": func(w http.ResponseWriter, r *http.Request) {
+	s := serve(t, map[string]http.HandlerFunc{"/a.img": func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		n++
 		first := n == 1

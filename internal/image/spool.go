@@ -103,8 +103,8 @@ func (s *spool) complete() bool { return s.state.Total > 0 && s.size >= s.state.
 // restart forgets what was downloaded.
 func (s *spool) restart() error {
 	s.state = spoolState{URL: s.state.URL}
-	s.quota.give(s.file.taken)
-	s.file.taken, s.size = 0, 0
+	s.quota.give(s.taken)
+	s.taken, s.size = 0, 0
 	s.hash.Reset()
 	return s.Truncate(0)
 }

@@ -24,6 +24,11 @@ const (
 	// Deflate makes nothing smaller than a thousandth.
 	slack    = 256 << 20
 	maxRatio = 1100
+	// leastCost is what reading a cluster counts for, however small it is: finding
+	// and decompressing it costs as much.
+	leastCost = 16 << 10
+	// maxWindow is what a zstd frame may ask for; QEMU's take 2 MiB.
+	maxWindow = 8 << 20
 )
 
 // Source is an image to flatten.
@@ -85,7 +90,7 @@ func newFlattener(src Source, dst io.WriterAt) (*flattener, error) {
 		return nil, cutOff()
 	}
 	var err error
-	f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20), zstd.WithDecoderLowmem(true))
+	f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 	return f, err
 }
 
@@ -145,10 +150,10 @@ func (f *flattener) flattenTable(ctx context.Context, offset uint64, at int64) e
 	return nil
 }
 
-// spend counts n bytes that come out. Small images in which a few clusters lie all
+// spend counts n bytes that come out of one cluster. Small images in which a few clusters lie all
 // over the disk would cost hours otherwise.
 func (f *flattener) spend(ctx context.Context, n int) error {
-	if f.left -= int64(n); f.left < 0 {
+	if f.left -= max(int64(n), leastCost); f.left < 0 {
 		return fault.Newf(fault.Invalid, "the qcow2 image expands to more than %d times its size", maxRatio)
 	}
 	return ctx.Err()

@@ -61,8 +61,11 @@ func addImages(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, options := range [][]string{
-		{"-o", "cluster_size=512"}, {"-c", "-o", "cluster_size=512"}, {"-c", "-o", "cluster_size=512,compression_type=zstd"},
-		{"-c", "-o", "cluster_size=512,compat=0.10"}, {"-o", "cluster_size=512,lazy_refcounts=on"},
+		{"-o", "cluster_size=512"},
+		{"-c", "-o", "cluster_size=512"},
+		{"-c", "-o", "cluster_size=512,compression_type=zstd"},
+		{"-c", "-o", "cluster_size=512,compat=0.10"},
+		{"-o", "cluster_size=512,lazy_refcounts=on"},
 	} {
 		qemuImg(f, dir, append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, options...), "raw", "q")...)
 		b, err := os.ReadFile(filepath.Join(dir, "q"))
