@@ -221,6 +221,10 @@ func TestPrefetcher(t *testing.T) {
 			t.Errorf("tries %v, want that it gives way", tries)
 		}
 		busy = false
+		time.Sleep(15 * time.Second)
+		if tries["large"] != 2 {
+			t.Errorf("tries %v, want that it goes on", tries)
+		}
 		time.Sleep(10 * time.Minute)
 		if tries["large"] < 2 || tries["down"] != 3 || tries["bad"] != 1 {
 			t.Errorf("tries %v after %v, want down thrice and bad once", tries, time.Since(began))
