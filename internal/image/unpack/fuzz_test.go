@@ -2,7 +2,9 @@ package unpack_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"testing"
@@ -121,6 +123,23 @@ func TestEveryDamageIsFound(t *testing.T) {
 			if err == nil && !bytes.Equal(got, want) || err != nil && !fault.Is(err, fault.Invalid) {
 				t.Errorf("%s with bit %d of byte %d changed: %v, and %d bytes", c, bit%8, bit/8, err, len(got))
 			}
+		}
+	}
+}
+
+// An index that contradicts its blocks is found though its own checksum is right.
+func TestXZIndexHasToAgree(t *testing.T) {
+	t.Parallel()
+	good := xzed(t, bytes.Repeat([]byte("disk"), 240), xz.WriterConfig{})
+	foot := len(good) - 12
+	size := (int(binary.LittleEndian.Uint32(good[foot+4:])) + 1) * 4
+	for at := range size - 4 {
+		b := bytes.Clone(good)
+		index := b[foot-size : foot]
+		index[at] ^= 1
+		binary.LittleEndian.PutUint32(index[size-4:], crc32.ChecksumIEEE(index[:size-4]))
+		if _, err := read(bytes.NewReader(b), unpack.XZ, upTo(mostOut)); !fault.Is(err, fault.Invalid) {
+			t.Errorf("byte %d of the index changed: got %v, want an Invalid fault", at, err)
 		}
 	}
 }
