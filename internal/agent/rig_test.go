@@ -257,7 +257,7 @@ func (d *disks) Get(ctx context.Context, r image.Request) (image.Base, error) {
 			return image.Base{}, err
 		}
 	}
-	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc", Checksum: "sha256:" + strings.Repeat("0d", 32)}
+	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc", Checksum: checksum}
 	return base, os.WriteFile(base.Path, []byte(r.URL), 0o600)
 }
 
@@ -272,6 +272,16 @@ func (d *disks) Overlay(ctx context.Context, _ image.Base, path string, size int
 	defer d.mu.Unlock()
 	d.made++
 	return os.WriteFile(path, fmt.Appendf(nil, "disk %d of %d bytes", d.made, size), 0o600)
+}
+
+// checksum is that of every image.
+var checksum = "sha256:" + strings.Repeat("0d", 32)
+
+// asked returns what was last asked for.
+func (d *disks) asked() image.Request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.request
 }
 
 func (d *disks) Full() bool {
@@ -394,6 +404,13 @@ func (r *rig) halt() {
 		r.stop()
 		r.stop = nil
 	}
+}
+
+// sighting returns what was last reported of a VM.
+func (r *rig) sighting(id string) vm.Sighting {
+	r.control.mu.Lock()
+	defer r.control.mu.Unlock()
+	return r.seen[id]
 }
 
 // until waits until cond holds, at most d.

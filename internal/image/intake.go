@@ -60,6 +60,9 @@ func (d *intake) Read(p []byte) (int, error) {
 			d.done = errors.Is(err, io.EOF)
 			return 0, err
 		}
+		if total := d.spool.state.Total; total > 0 { // no more than was announced
+			p = p[:min(int64(len(p)), total-d.spool.size)]
+		}
 		n, err := d.conn.r.Read(p)
 		d.pending = err
 		if n > 0 {
@@ -157,10 +160,6 @@ func (d *intake) take(p []byte) error {
 	d.at = size
 	if most := d.cache.cfg.MaxDownload; size > most {
 		return overlong(most)
-	}
-	if total > 0 && size > total { // it does not keep to what it announced
-		d.close()
-		return errAnew
 	}
 	if size-d.told >= reportEvery || d.pending != nil || size == total {
 		d.told = size

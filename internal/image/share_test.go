@@ -145,8 +145,39 @@ func TestPrivateFetchIsNotShared(t *testing.T) {
 	}
 }
 
-// The index tells nobody who reads the disk what was secret in an address, nor
-// which tenants there are.
+// A download of what is private, that broke, is gone on with for its tenant alone.
+func TestSpoolOfATenant(t *testing.T) {
+	t.Parallel()
+
+	s := steady(disk(2 * mib))
+	s.script = []func(*shaky, http.ResponseWriter, *http.Request){cut(1000), cut(1), cut(1), cut(1), cut(1), cut(1)}
+	srv := serve(t, map[string]http.HandlerFunc{"/a.img": s.ServeHTTP})
+	private := strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
+	turn := serve(t, map[string]http.HandlerFunc{
+		"/a.img": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, private+"/a.img", http.StatusFound) },
+	})
+	var p pauses
+	c := open(t, t.TempDir(), func(cfg *image.Config) {
+		cfg.Guard = guard.New(guard.Config{Allow: []string{"127.0.0.1", "localhost"}})
+		cfg.Private, cfg.Pause = []string{"localhost"}, p.wait
+	})
+	get := func(tenant string) error {
+		_, err := c.Get(t.Context(), image.Request{URL: turn.URL + "/a.img", DiskBytes: gib, Tenant: tenant})
+		return err
+	}
+	if err := get("anna"); !image.Temporary(err) {
+		t.Fatalf("got %v, want that it broke", err)
+	}
+	if err := get("ben"); err != nil {
+		t.Error(err)
+	}
+	if asked := s.requests(); len(asked) != 7 || asked[6] != "" {
+		t.Errorf("asked %q, want the last to be for all of it", asked)
+	}
+}
+
+// A checksum is that of the download; it decides which of an address's versions
+// one gets, and is no way to what others have.
 func TestChecksums(t *testing.T) {
 	t.Parallel()
 

@@ -67,7 +67,7 @@ func (c *Counter) Serve(ctx context.Context, images Images) error {
 			return line{Base: &b}, err
 		},
 	} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { answer(w, r, do) }) //nolint:contextcheck // the request has it
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { answer(r.Context(), w, r.Body, do) })
 	}
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: headTimeout, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
@@ -81,15 +81,15 @@ func (c *Counter) Serve(ctx context.Context, images Images) error {
 
 // answer writes the lines of one answer. Whoever is slow to read misses some of
 // the progress, and holds nobody up.
-func answer(w http.ResponseWriter, r *http.Request, do func(context.Context, request, func(line)) (line, error)) {
+func answer(ctx context.Context, w http.ResponseWriter, body io.Reader, do func(context.Context, request, func(line)) (line, error)) {
 	var in request
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(&in); err != nil {
+	if err := json.NewDecoder(io.LimitReader(body, maxRequest)).Decode(&in); err != nil {
 		http.Error(w, "not understood", http.StatusBadRequest)
 		return
 	}
 	news, last := make(chan line, 1), make(chan line, 1)
 	go func() {
-		l, err := do(r.Context(), in, func(l line) {
+		l, err := do(ctx, in, func(l line) {
 			select {
 			case news <- l:
 			default:
