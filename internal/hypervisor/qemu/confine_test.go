@@ -18,9 +18,10 @@ func TestProcessHasNoRights(t *testing.T) {
 	got := status(t, n)
 	want := map[string]string{
 		"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapInh": "0000000000000000",
-		"CapAmb": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2", "NSsid": strconv.Itoa(n),
+		"CapAmb": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2", "NSsid": strconv.Itoa(n),
 	}
 	if os.Getuid() == 0 {
+		want["CapBnd"], want["NSsid"] = "0000000000000000", strconv.Itoa(n)+" 1"
 		const first = "1879048192"
 		ids := strings.TrimSpace(strings.Repeat(first+" ", 4))
 		want["Uid"], want["Gid"], want["Groups"] = ids, ids, ""

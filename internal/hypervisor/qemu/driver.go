@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
 
 const (
@@ -41,6 +43,7 @@ type Config struct {
 	Binary      string      // name or path of QEMU, "qemu-system-x86_64" if empty
 	Accelerator Accelerator // Auto if empty
 	Users       UserRange   // whose processes the machines are, if the agent is root
+	Helper      []string    // calls confine.Main in this program; itself with confine.Helper if empty
 	Now         func() time.Time
 	Log         *slog.Logger
 }
@@ -49,6 +52,9 @@ type Config struct {
 // range stands for 65536 ids from 0x70000000, which systemd's list of ranges
 // leaves free.
 type UserRange struct{ First, Count uint32 }
+
+// probe returns the user of the probe's guest, which no machine gets.
+func (r UserRange) probe() uint32 { return r.First + r.Count - 1 }
 
 // Driver runs machines with QEMU.
 type Driver struct {
@@ -72,10 +78,17 @@ func New(c Config) (*Driver, error) {
 	if c.Accelerator == "" {
 		c.Accelerator = Auto
 	}
+	if len(c.Helper) == 0 {
+		c.Helper = []string{"/proc/self/exe", confine.Helper}
+	}
 	if c.Users == (UserRange{}) {
 		c.Users = UserRange{First: 0x70000000, Count: 1 << 16}
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	var err error
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, fmt.Errorf("find the hypervisor's folder: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(c.Dir, rootDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the hypervisor's folder: %w", err)
 	}
 	root, err := os.OpenRoot(c.Dir)
@@ -106,7 +119,7 @@ func (d *Driver) Ensure(ctx context.Context, m hypervisor.Machine) error {
 		return err
 	}
 	begun := d.config.Now()
-	if err := d.start(ctx, m, Accelerator(facts.Accelerator)); err != nil {
+	if err := d.start(ctx, m, facts); err != nil {
 		return fmt.Errorf("start machine %s: %w", m.ID, err)
 	}
 	d.config.Log.InfoContext(ctx, "machine started", "machine_id", m.ID, "took", d.config.Now().Sub(begun))

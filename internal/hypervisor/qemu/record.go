@@ -110,7 +110,7 @@ func (d *Driver) freeUser(id string) (uint32, error) {
 		taken[r.UID] = true
 	}
 	users := d.config.Users
-	for n := range users.Count {
+	for n := range users.Count - 1 { // the last is the probe's
 		if !taken[users.First+n] {
 			return users.First + n, nil
 		}

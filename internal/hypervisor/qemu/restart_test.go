@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 )
@@ -32,6 +33,10 @@ const nobody = 65534
 const inheritedFile = "/etc/passwd"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == confine.Helper {
+		fmt.Fprintln(os.Stderr, confine.Main(os.Args[2:]))
+		os.Exit(1)
+	}
 	if dir := os.Getenv(agentFolder); dir != "" {
 		fmt.Println(runAgent(dir, os.Getenv(agentBinary)))
 		select {}
@@ -285,6 +290,13 @@ func publicDir(t *testing.T) string {
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(publicDir(t), "qemu")
+	replace(t, path, text)
+	return path
+}
+
+// replace makes the file at path such a stand-in.
+func replace(t *testing.T, path, text string) {
+	t.Helper()
 	real, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		t.Fatal(err)
@@ -295,5 +307,4 @@ func script(t *testing.T, text string) string {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\nQEMU="+real+"\n"+text+"\n"), 0o755); err != nil { //nolint:gosec // to be run by others
 		t.Fatal(err)
 	}
-	return path
 }
