@@ -46,6 +46,14 @@ func (d *Driver) cell(uid uint32, c command) confine.Spec {
 	return s
 }
 
+// cellOf returns the confinement of machine m.
+func (d *Driver) cellOf(m hypervisor.Machine, uid uint32, c command) confine.Spec {
+	s := d.cell(uid, c)
+	s.Orphans = true
+	limits(s.Limits, m)
+	return s
+}
+
 // What a process of QEMU needs besides its vCPUs and disks, with room.
 const (
 	extraThreads = 96  // at most 64 that wait for disks (util/thread-pool.c), the main loop, translation, call_rcu

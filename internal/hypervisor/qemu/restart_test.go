@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, confine.Main(os.Args[2:]))
 		os.Exit(1)
 	}
+	if len(os.Args) > 1 && os.Args[1] == intruderArgument {
+		intrude(os.Args[2:])
+		os.Exit(0)
+	}
 	if dir := os.Getenv(agentFolder); dir != "" {
 		fmt.Println(runAgent(dir, os.Getenv(agentBinary)))
 		select {}

@@ -63,10 +63,7 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 	defer func() { _ = log.Close() }()
 
 	// The machine outlives the order to start it.
-	cell := d.cell(rec.UID, c)
-	cell.Orphans = true
-	limits(cell.Limits, m)
-	cmd, err := cell.Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
+	cmd, err := d.cellOf(m, rec.UID, c).Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
 	if err != nil {
 		return err
 	}
