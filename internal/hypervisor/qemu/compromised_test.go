@@ -2,6 +2,7 @@ package qemu_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,11 +117,13 @@ func (v *victim) intruded(t *testing.T, weaken func(*confine.Spec)) map[string]s
 		t.Fatal(err)
 	}
 	const first = 0x70000100
-	cmd, err := v.driver.Intruder(t.Context(), m, first+v.users.Add(1), weaken, v.Binary, intruderArgument, string(ask))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd, err := v.driver.Intruder(ctx, m, first+v.users.Add(1), weaken, v.Binary, intruderArgument, string(ask))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.ExtraFiles = []*os.File{v.own}
+	cmd.ExtraFiles, cmd.WaitDelay = []*os.File{v.own}, time.Second
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := cmd.Run(); err != nil {
@@ -135,7 +139,6 @@ func (v *victim) intruded(t *testing.T, weaken func(*confine.Spec)) map[string]s
 // alone are tries that are refused without a user and namespaces as well: what an
 // agent that isn't root can do for its host.
 var alone = []string{
-	"trace a process", "ask its parent to trace it", "read another process's memory", "talk to a service of the host", "see the host's network cards",
 	"make a raw socket", "find a variable in its environment", "become root", "become root by a program", "gain privileges by a program", "dump its memory",
 	"lock memory", "make larger files", "open more files", "mount something", "leave its root", "make a user namespace", "make one by clone",
 	"ask for the kernel's keys", "load a BPF program", "make an io_uring", "handle page faults", "read the kernel's log", "rename the host", "set the clock",
