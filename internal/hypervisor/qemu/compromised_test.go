@@ -32,6 +32,9 @@ type victim struct {
 	users  atomic.Uint32 // that intruders had
 }
 
+// hosts counts victims, so that no two share.
+var hosts atomic.Int32
+
 func newVictim(t *testing.T) *victim {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,7 +62,7 @@ func newVictim(t *testing.T) *victim {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = local.Close() })
-	v.Shared = int(int32(0x43500000 | os.Getpid()&0xfffff))
+	v.Shared = int(hosts.Add(1))<<24 | os.Getpid()
 	shared, err := unix.SysvShmGet(v.Shared, 4096, unix.IPC_CREAT|0o666)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +113,13 @@ func (v *victim) intruded(t *testing.T, weaken func(*confine.Spec)) map[string]s
 		t.Fatal(err)
 	}
 	defer func() { _, _ = near.Close(), far.Close() }()
-	m := hypervisortest.Machine(t, t.TempDir(), "b", near)
+	n := v.users.Add(1)
+	m := hypervisortest.Machine(t, t.TempDir(), fmt.Sprint("b", n), near)
+	defer func() {
+		if err := v.driver.Destroy(t.Context(), m.ID); err != nil {
+			t.Error(err)
+		}
+	}()
 	m.Disks[0].Bytes = 1 << 30
 	ask, err := json.Marshal(v.target)
 	if err != nil {
@@ -119,7 +128,7 @@ func (v *victim) intruded(t *testing.T, weaken func(*confine.Spec)) map[string]s
 	const first = 0x70000100
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd, err := v.driver.Intruder(ctx, m, first+v.users.Add(1), weaken, v.Binary, intruderArgument, string(ask))
+	cmd, err := v.driver.Intruder(ctx, m, first+n, weaken, v.Binary, intruderArgument, string(ask))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +193,7 @@ func TestDefencesMatter(t *testing.T) {
 		}, true},
 		"shown files": {func(s *confine.Spec) { s.Show = append(s.Show, "/etc/passwd") }, []string{"read a public file of the host"}, true},
 		"user":        {func(s *confine.Spec) { s.User = 0 }, []string{"become root", "keep a capability"}, true},
-		"limits": {func(s *confine.Spec) { s.Limits = nil }, []string{
+		"limits": {func(s *confine.Spec) { s.Limits, s.Groups = nil, nil }, []string{
 			"grow its disk without end", "make larger files", "make processes without end",
 		}, true},
 	}

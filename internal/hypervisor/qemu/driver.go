@@ -14,6 +14,8 @@ package qemu
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,6 +29,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/cgroup"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
 
@@ -43,6 +46,7 @@ type Config struct {
 	Binary      string      // name or path of QEMU, "qemu-system-x86_64" if empty
 	Accelerator Accelerator // Auto if empty
 	Users       UserRange   // whose processes the machines are, if the agent is root
+	IOWeight    int         // of each machine among others at the host's disks, 1 to 10000; the usual 100 if 0
 	Helper      []string    // calls confine.Main in this program; itself with confine.Helper if empty
 	Now         func() time.Time
 	Log         *slog.Logger
@@ -60,11 +64,12 @@ func (r UserRange) probe() uint32 { return r.First + r.Count - 1 }
 type Driver struct {
 	config   Config
 	root     *os.Root
+	groups   *cgroup.Tree
 	machines keyed      // one operation on a machine at a time
 	users    sync.Mutex // held from choosing a user id to recording it
 	probe    struct {
 		sync.Mutex
-		facts *hypervisor.Facts
+		found *found
 	}
 }
 
@@ -95,7 +100,29 @@ func New(c Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the hypervisor's folder: %w", err)
 	}
-	return &Driver{config: c, root: root}, nil
+	sum := sha256.Sum256([]byte(c.Dir)) // agents over other folders have other groups
+	groups, err := cgroup.Open("/proc", hex.EncodeToString(sum[:6]))
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	d := &Driver{config: c, root: root, groups: groups}
+	return d, d.sweep()
+}
+
+// sweep removes the control groups of machines that have no folder any more: a
+// crash came between.
+func (d *Driver) sweep() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	ids, err := d.ids()
+	if err != nil {
+		return err
+	}
+	if err := d.groups.Sweep(func(id string) bool { return slices.Contains(ids, id) }); err != nil {
+		d.config.Log.Warn("control groups of machines that are gone stay", "error", err)
+	}
+	return nil
 }
 
 // Ensure implements hypervisor.Driver. It returns when QEMU runs the guest.
@@ -114,12 +141,12 @@ func (d *Driver) Ensure(ctx context.Context, m hypervisor.Machine) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
-	facts, err := d.Probe(ctx)
+	f, err := d.find(ctx, d.remember)
 	if err != nil {
 		return err
 	}
 	begun := d.config.Now()
-	if err := d.start(ctx, m, facts); err != nil {
+	if err := d.start(ctx, m, f); err != nil {
 		return fmt.Errorf("start machine %s: %w", m.ID, err)
 	}
 	d.config.Log.InfoContext(ctx, "machine started", "machine_id", m.ID, "took", d.config.Now().Sub(begun))
@@ -163,6 +190,11 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 			return fmt.Errorf("end machine %s: %w", id, err)
 		}
 		d.config.Log.InfoContext(ctx, "machine destroyed", "machine_id", id)
+	}
+	if os.Getuid() == 0 {
+		if err := d.groups.Remove(id); err != nil {
+			return err
+		}
 	}
 	if err := d.forget(id); err != nil {
 		return fmt.Errorf("remove the folder of machine %s: %w", id, err)

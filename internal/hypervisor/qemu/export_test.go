@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"os"
 	"os/exec"
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
@@ -13,7 +14,10 @@ import (
 func (d *Driver) Intruder(
 	ctx context.Context, m hypervisor.Machine, uid uint32, weaken func(*confine.Spec), program string, args ...string,
 ) (*exec.Cmd, error) {
-	s := d.cellOf(m, uid, command{program, TCG, true})
+	s, err := d.cellOf(m, uid, command{program, TCG, found{Isolated: true, Bounded: os.Getuid() == 0}})
+	if err != nil {
+		return nil, err
+	}
 	if weaken != nil {
 		weaken(&s)
 	}

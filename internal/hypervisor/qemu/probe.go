@@ -43,85 +43,73 @@ const (
 // probeFile keeps what Probe found for the next process.
 const probeFile = "probe.json"
 
+// found is what a proof gave.
+type found struct {
+	hypervisor.Facts
+	Isolated bool `json:"isolated"` // machines get namespaces and a root of their own
+	Bounded  bool `json:"bounded"`  // and control groups
+}
+
 // Probe implements hypervisor.Driver. What an earlier process has proved is
 // believed, unless the host was started again since or something was changed.
-func (d *Driver) Probe(ctx context.Context) (hypervisor.Facts, error) { return d.find(ctx, d.remember) }
+func (d *Driver) Probe(ctx context.Context) (hypervisor.Facts, error) {
+	f, err := d.find(ctx, d.remember)
+	return f.Facts, err
+}
 
 // Prove is Probe that believes nobody.
 func (d *Driver) Prove(ctx context.Context) (hypervisor.Facts, error) {
 	d.probe.Lock()
-	d.probe.facts = nil
+	d.probe.found = nil
 	d.probe.Unlock()
-	return d.find(ctx, func(string) (hypervisor.Facts, bool) { return hypervisor.Facts{}, false })
+	f, err := d.find(ctx, func(string) (found, bool) { return found{}, false })
+	return f.Facts, err
 }
 
-// find returns the facts that this process knows, or remember does, or that a
-// proof gives.
-func (d *Driver) find(ctx context.Context, remember func(key string) (hypervisor.Facts, bool)) (hypervisor.Facts, error) {
+// find returns what this process has found, or remember knows, or a proof gives.
+func (d *Driver) find(ctx context.Context, remember func(key string) (found, bool)) (found, error) {
 	d.probe.Lock()
 	defer d.probe.Unlock()
 
-	if d.probe.facts != nil {
-		return *d.probe.facts, nil
+	if d.probe.found != nil {
+		return *d.probe.found, nil
 	}
 	binary, err := d.binary()
 	if err != nil {
-		return hypervisor.Facts{}, err
+		return found{}, err
 	}
 	version, err := version(ctx, binary)
 	if err != nil {
-		return hypervisor.Facts{}, err
+		return found{}, err
 	}
 	key := d.probeKey(binary, version)
-	facts, known := remember(key)
+	f, known := remember(key)
 	if !known {
-		weaker := d.weaker(ctx, binary)
-		if facts, err = d.choose(ctx, binary, weaker == ""); err != nil {
-			return hypervisor.Facts{}, err
+		f = d.confinement(ctx, binary)
+		if f.Facts, err = d.choose(ctx, binary, f); err != nil {
+			return found{}, err
 		}
-		facts.Version, facts.Weaker = version, weaker
-		d.keep(key, facts)
+		f.Version = version
+		d.keep(key, f)
 	}
-	d.config.Log.InfoContext(ctx, "hypervisor is usable", "version", facts.Version,
-		"accelerator", facts.Accelerator, "reason", facts.Reason, "proved_before", known)
-	if facts.Weaker != "" {
-		d.config.Log.WarnContext(ctx, "machines are kept apart less than they could be", "reason", facts.Weaker)
+	d.config.Log.InfoContext(ctx, "hypervisor is usable", "version", f.Version,
+		"accelerator", f.Accelerator, "reason", f.Reason, "proved_before", known)
+	if f.Weaker != "" {
+		d.config.Log.WarnContext(ctx, "machines are kept apart less than they could be", "reason", f.Weaker)
 	}
-	d.probe.facts = &facts
-	return facts, nil
-}
-
-// weaker says what of a machine's confinement doesn't work here, "" if all does,
-// by running QEMU in it.
-func (d *Driver) weaker(ctx context.Context, binary string) string {
-	if os.Getuid() != 0 {
-		return "the agent is not root, so machines are processes of its own user; run it as root"
-	}
-	ctx, cancel := context.WithTimeout(ctx, talkLimit)
-	defer cancel()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd, err := d.cell(d.config.Users.probe(), command{binary, TCG, true}).Command(ctx, d.config.Helper, binary, "--version")
-	if err == nil {
-		said := &head{limit: 4 << 10}
-		cmd.Stderr, cmd.WaitDelay = said, time.Second
-		if err = cmd.Run(); err != nil {
-			return withWords("QEMU does not run in namespaces and with a root of its own: "+err.Error(), lastWords(said.Bytes()))
-		}
-		return ""
-	}
-	return err.Error()
+	d.probe.found = &f
+	return f, nil
 }
 
 // choose returns the accelerator that the configuration asks for and that
 // works, and why.
-func (d *Driver) choose(ctx context.Context, binary string, isolated bool) (hypervisor.Facts, error) {
+func (d *Driver) choose(ctx context.Context, binary string, f found) (hypervisor.Facts, error) {
 	want := d.config.Accelerator
 	var trouble string
 	if want != TCG {
-		err := d.prove(ctx, command{binary, KVM, isolated}, kvmLimit)
+		err := d.prove(ctx, command{binary, KVM, f}, kvmLimit)
 		if err == nil {
-			return hypervisor.Facts{Accelerator: string(KVM), Reason: "a guest ran with KVM"}, nil
+			return hypervisor.Facts{Accelerator: string(KVM), Reason: "a guest ran with KVM", Weaker: f.Weaker}, nil
 		}
 		if ctx.Err() != nil {
 			return hypervisor.Facts{}, ctx.Err()
@@ -131,7 +119,7 @@ func (d *Driver) choose(ctx context.Context, binary string, isolated bool) (hype
 			return hypervisor.Facts{}, fault.New(fault.Unavailable, trouble)
 		}
 	}
-	if err := d.prove(ctx, command{binary, TCG, isolated}, tcgLimit); err != nil {
+	if err := d.prove(ctx, command{binary, TCG, f}, tcgLimit); err != nil {
 		if ctx.Err() != nil {
 			return hypervisor.Facts{}, ctx.Err()
 		}
@@ -140,7 +128,7 @@ func (d *Driver) choose(ctx context.Context, binary string, isolated bool) (hype
 	if want == TCG {
 		trouble = "the configuration asks for TCG"
 	}
-	return hypervisor.Facts{Accelerator: string(TCG), Reason: trouble}, nil
+	return hypervisor.Facts{Accelerator: string(TCG), Reason: trouble, Weaker: f.Weaker}, nil
 }
 
 // prove runs a guest that goes the way of a kernel, see guest.lst, in the way
@@ -336,22 +324,22 @@ func (d *Driver) probeKey(binary, version string) string {
 }
 
 type proof struct {
-	Key   string           `json:"key"`
-	Facts hypervisor.Facts `json:"facts"`
+	Key   string `json:"key"`
+	Found found  `json:"found"`
 }
 
 // remember returns what an earlier process found under the same circumstances.
-func (d *Driver) remember(key string) (hypervisor.Facts, bool) {
+func (d *Driver) remember(key string) (found, bool) {
 	var p proof
 	text, err := d.root.ReadFile(probeFile)
 	if err != nil || json.Unmarshal(text, &p) != nil {
-		return hypervisor.Facts{}, false
+		return found{}, false
 	}
-	return p.Facts, p.Key == key
+	return p.Found, p.Key == key
 }
 
 // keep is best effort: without it the next process proves again.
-func (d *Driver) keep(key string, f hypervisor.Facts) {
+func (d *Driver) keep(key string, f found) {
 	text, err := json.Marshal(proof{key, f})
 	if err == nil {
 		err = writeFile(d.root, probeFile, text)

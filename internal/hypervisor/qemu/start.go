@@ -18,7 +18,7 @@ import (
 
 // start starts machine m, which is known not to live, and returns when it
 // runs. After an error nothing runs, and the record says why.
-func (d *Driver) start(ctx context.Context, m hypervisor.Machine, facts hypervisor.Facts) error {
+func (d *Driver) start(ctx context.Context, m hypervisor.Machine, f found) error {
 	binary, err := d.binary()
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (d *Driver) start(ctx context.Context, m hypervisor.Machine, facts hypervis
 	if err != nil {
 		return err
 	}
-	if err := d.launch(ctx, dir, m, rec, command{binary, Accelerator(facts.Accelerator), facts.Weaker == ""}); err != nil {
+	if err := d.launch(ctx, dir, m, rec, command{binary, Accelerator(f.Accelerator), f}); err != nil {
 		rec.Reason = "it did not start: " + err.Error()
 		return errors.Join(err, d.write(m.ID, rec))
 	}
@@ -44,9 +44,9 @@ func (d *Driver) start(ctx context.Context, m hypervisor.Machine, facts hypervis
 
 // command is what runs machines.
 type command struct {
-	binary   string
-	accel    Accelerator
-	isolated bool // in namespaces, with a root of its own
+	binary string
+	accel  Accelerator
+	found  found
 }
 
 // launch makes the process, notes it, and waits for it to run the guest.
@@ -63,7 +63,11 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 	defer func() { _ = log.Close() }()
 
 	// The machine outlives the order to start it.
-	cmd, err := d.cellOf(m, rec.UID, c).Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
+	cell, err := d.cellOf(m, rec.UID, c)
+	if err != nil {
+		return err
+	}
+	cmd, err := cell.Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
 	if err != nil {
 		return err
 	}
