@@ -146,7 +146,7 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 		ID: o.ID, VCPU: int(o.VCPU), RAMGiB: int(o.RAMGiB),
 		Disks: []hypervisor.Disk{
 			{
-				Path: k.folder.vmPath(o.ID, diskFile), Format: hypervisor.QCOW2,
+				Path: k.folder.vmPath(o.ID, diskFile), Format: hypervisor.QCOW2, Bytes: o.StorageGiB << 30,
 				Backing: &hypervisor.Disk{Path: base.Path, Format: hypervisor.Format(base.Format), ReadOnly: true},
 			},
 			{Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true},

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 )
 
 func TestProcessHasNoRights(t *testing.T) {
@@ -22,8 +24,12 @@ func TestProcessHasNoRights(t *testing.T) {
 	}
 	if os.Getuid() == 0 {
 		want["CapBnd"], want["NSsid"] = "0000000000000000", strconv.Itoa(n)+" 1"
-		const first = "1879048192"
-		ids := strings.TrimSpace(strings.Repeat(first+" ", 4))
+		own, _, _ := strings.Cut(got["Uid"], " ")
+		uid, err := strconv.ParseUint(own, 10, 32)
+		if users := qemu.DefaultUsers; err != nil || uint32(uid) < users.First || uint32(uid) >= users.First+users.Count-1 {
+			t.Errorf("user %s, want one of %s", own, users)
+		}
+		ids := strings.TrimSpace(strings.Repeat(own+" ", 4))
 		want["Uid"], want["Gid"], want["Groups"] = ids, ids, ""
 	}
 	for name, value := range want {

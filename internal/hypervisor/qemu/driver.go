@@ -52,14 +52,6 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// UserRange is a range of user ids that nobody else on the host has. The zero
-// range stands for 65536 ids from 0x70000000, which systemd's list of ranges
-// leaves free.
-type UserRange struct{ First, Count uint32 }
-
-// probe returns the user of the probe's guest, which no machine gets.
-func (r UserRange) probe() uint32 { return r.First + r.Count - 1 }
-
 // Driver runs machines with QEMU.
 type Driver struct {
 	config   Config
@@ -75,7 +67,8 @@ type Driver struct {
 
 var _ hypervisor.Driver = (*Driver)(nil)
 
-// New returns a driver over c.Dir, whose machines it finds again. It starts nothing.
+// New returns a driver over c.Dir, whose machines it finds again. It starts
+// nothing. Returns an Invalid fault when others have user ids of c.Users.
 func New(c Config) (*Driver, error) {
 	if c.Binary == "" {
 		c.Binary = "qemu-system-x86_64"
@@ -87,7 +80,12 @@ func New(c Config) (*Driver, error) {
 		c.Helper = []string{"/proc/self/exe", confine.Helper}
 	}
 	if c.Users == (UserRange{}) {
-		c.Users = UserRange{First: 0x70000000, Count: 1 << 16}
+		c.Users = DefaultUsers
+	}
+	if os.Getuid() == 0 {
+		if err := c.Users.free("/"); err != nil {
+			return nil, err
+		}
 	}
 	var err error
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {

@@ -30,4 +30,5 @@ var (
 	GuestCode   = guestCode
 	ProbeLine   = probeLine
 	LastWords   = lastWords
+	FreeUsers   = UserRange.free
 )
