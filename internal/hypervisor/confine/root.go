@@ -14,6 +14,8 @@ import (
 // that can't be written to, with what it is shown. The mounts are in its own
 // namespace, so that they end with it and nobody else ever sees them.
 func (s Spec) changeRoot() error {
+	// What is made here is for the program's user, whom the agent's own mask keeps out.
+	defer unix.Umask(unix.Umask(0))
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to itself: %w", err)
 	}

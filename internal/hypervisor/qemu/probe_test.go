@@ -60,9 +60,7 @@ func TestGuestThatNeverSpeaks(t *testing.T) {
 	}
 
 	// What was proved is known to the next process, as long as nothing has changed.
-	if err := os.WriteFile(binary, []byte("#!/bin/sh\necho version 7.2.22\n"), 0o755); err != nil { //nolint:gosec // run by others
-		t.Fatal(err)
-	}
+	replace(t, binary, "echo version 7.2.22")
 	version := facts.Version
 	again, err := driver(t, qemu.Config{Dir: dir, Binary: binary}).Probe(t.Context())
 	if version == "7.2.22" && (err != nil || again != facts) {
@@ -152,6 +150,38 @@ func TestGuestListing(t *testing.T) {
 			t.Errorf("the line at %x follows one that ends at %x", at, next)
 		}
 		next = int(at) + len(strings.Fields(string(line[2])))
+	}
+}
+
+// TestConfinementIsWhole: where the agent is root, all of it works but for limits
+// that the host has no control groups for.
+func TestConfinementIsWhole(t *testing.T) {
+	t.Parallel()
+	facts, err := driver(t, qemu.Config{Accelerator: qemu.TCG}).Probe(t.Context())
+	if err != nil {
+		t.Fatalf("Probe: %v", err)
+	}
+	root := os.Getuid() == 0
+	if weak := strings.Contains(facts.Weaker, "namespaces"); weak && root || !root && facts.Weaker == "" {
+		t.Errorf("%q doesn't work here", facts.Weaker)
+	}
+}
+
+// TestWeakerConfinementIsTold: a QEMU that doesn't run in it runs without, and
+// the operator is told.
+func TestWeakerConfinementIsTold(t *testing.T) {
+	t.Parallel()
+	binary := script(t, `if [ -e /etc/passwd ]; then exec "$QEMU" "$@"; fi; echo no library >&2; exit 127`)
+	facts, err := driver(t, qemu.Config{Binary: binary, Accelerator: qemu.TCG}).Probe(t.Context())
+	if err != nil {
+		t.Fatalf("Probe: %v", err)
+	}
+	want := "no library"
+	if os.Getuid() != 0 {
+		want = "the agent is not root"
+	}
+	if !strings.Contains(facts.Weaker, want) {
+		t.Errorf("Probe = %+v, want it weaker because %s", facts, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -33,6 +34,7 @@ const nobody = 65534
 const inheritedFile = "/etc/passwd"
 
 func TestMain(m *testing.M) {
+	syscall.Umask(0o077) // as in an agent
 	if len(os.Args) > 1 && os.Args[1] == confine.Helper {
 		fmt.Fprintln(os.Stderr, confine.Main(os.Args[2:]))
 		os.Exit(1)
@@ -308,7 +310,8 @@ func replace(t *testing.T, path, text string) {
 	// While a process that was just forked has the file open for writing, it can't be run.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	if err := os.WriteFile(path, []byte("#!/bin/sh\nQEMU="+real+"\n"+text+"\n"), 0o755); err != nil { //nolint:gosec // to be run by others
+	err = os.WriteFile(path, []byte("#!/bin/sh\nQEMU="+real+"\n"+text+"\n"), 0o755) //nolint:gosec // to be run by others
+	if err = errors.Join(err, os.Chmod(path, 0o755)); err != nil {                    //nolint:gosec // see above
 		t.Fatal(err)
 	}
 }
