@@ -57,14 +57,36 @@ func (w *world) plugIn(tb testing.TB, d *routed.Driver, l network.Link) *guest {
 		g.run("ip addr add "+how.Address6.String()+" dev eth0", "ip route add default via "+how.Gateway6.String()+" dev eth0")
 	}
 	go g.copy(g.plug, g.card, nil)
-	go g.copy(g.card, g.plug, func(frame []byte) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.watch != nil {
-			g.watch(frame)
-		}
-	})
+	go g.copy(g.card, g.plug, g.look)
 	return g
+}
+
+// bare makes the link and takes the VM's end of it, where nothing is but the
+// test: it sends what it is told to send, and no more.
+func (w *world) bare(tb testing.TB, d *routed.Driver, l network.Link) *guest {
+	tb.Helper()
+	ensure(tb, d, l)
+	p, err := d.Plug(tb.Context(), l.ID)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = p.File.Close() })
+	g := &guest{space: space{TB: tb}, link: l, plug: p.File}
+	nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = nowhere.Close() })
+	go g.copy(nowhere, g.plug, g.look)
+	return g
+}
+
+func (g *guest) look(frame []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.watch != nil {
+		g.watch(frame)
+	}
 }
 
 func openCard() (*os.File, error) {

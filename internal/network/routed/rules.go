@@ -3,7 +3,6 @@ package routed
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -75,12 +74,9 @@ func readRules() (ruleset, error) {
 	}
 	for _, s := range vmSets {
 		list, err := c.GetSetElements(t.sets[s])
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOENT) {
-			r.version = "" // half of it is gone: it is written anew
-			continue
-		}
 		if err != nil {
-			return r, fmt.Errorf("list set %s: %w", s, err)
+			r.version = "" // half of it is gone: all is written anew
+			continue
 		}
 		r.elements[s] = make(map[string]string, len(list))
 		for _, e := range list {

@@ -9,11 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/cpucloud/cpucloud/internal/network"
@@ -324,4 +327,53 @@ func ensure(tb testing.TB, d *routed.Driver, l network.Link) {
 	if err := d.Ensure(tb.Context(), l); err != nil {
 		tb.Fatalf("Ensure(%+v): %v", l, err)
 	}
+}
+
+func newWorldLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// tracks reports whether the host remembers a connection of an address.
+func (w *world) tracks(a netip.Addr) bool {
+	return strings.Contains(w.host.read("/proc/thread-self/net/nf_conntrack"), "="+a.String()+" ")
+}
+
+// forget has the host forget the connections that came to an address, as
+// conntrack -D does.
+func (w *world) forget(a netip.Addr) {
+	w.host.Helper()
+	w.host.in(func() {
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, to(a))
+		if err != nil {
+			w.host.Error(err)
+		}
+	})
+}
+
+type to netip.Addr
+
+func (a to) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	return f.Forward.DstIP.Equal(netip.Addr(a).AsSlice())
+}
+
+var changing = regexp.MustCompile(`LOWER_UP|NO-CARRIER,|UNKNOWN|linkdown|\s(UP|DOWN)\s|index \d+|# handle \d+`)
+
+// lines returns the lines of a snapshot in order, without what differs from one
+// making to the next, and whether a cable is in.
+func lines(snapshot string) []string {
+	var kept []string
+	for line := range strings.Lines(changing.ReplaceAllString(snapshot, "")) {
+		if !strings.Contains(line, "counter packets") && !strings.Contains(line, "fe80::") && !strings.Contains(line, "multicast") && !strings.Contains(line, "qdisc") {
+			kept = append(kept, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	slices.Sort(kept)
+	return kept
+}
+
+// differ returns the lines that only one of two snapshots has.
+func differ(before, after string) (gone, come []string) {
+	b, a := lines(before), lines(after)
+	minus := func(x, y []string) []string {
+		return slices.DeleteFunc(slices.Clone(x), func(s string) bool { return slices.Contains(y, s) })
+	}
+	return minus(b, a), minus(a, b)
 }
