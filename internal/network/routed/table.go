@@ -33,6 +33,7 @@ const (
 type tables struct {
 	inet, netdev *nftables.Table
 	sets         map[string]*nftables.Set
+	harmless     bool // every chain lets everything through: they are only tried
 }
 
 func newTables(name string) *tables {
@@ -91,14 +92,18 @@ func (t *tables) writeBase(c *nftables.Conn, b base) error {
 }
 
 // chain adds a chain with its rules; hook is nil for one that is jumped to.
-func chain(c *nftables.Conn, t *nftables.Table, name string, hook *nftables.Chain, rules ...rule) {
-	ch := &nftables.Chain{Table: t, Name: name}
+func (t *tables) chain(c *nftables.Conn, table *nftables.Table, name string, hook *nftables.Chain, rules ...rule) {
+	ch := &nftables.Chain{Table: table, Name: name}
 	if hook != nil {
 		ch.Type, ch.Hooknum, ch.Priority, ch.Policy, ch.Device = nftables.ChainTypeFilter, hook.Hooknum, hook.Priority, hook.Policy, hook.Device
 	}
+	if t.harmless && hook != nil {
+		policy := nftables.ChainPolicyAccept
+		ch.Policy, rules = &policy, append([]rule{accept}, rules...)
+	}
 	c.AddChain(ch)
 	for _, r := range rules {
-		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r})
+		c.AddRule(&nftables.Rule{Table: table, Chain: ch, Exprs: r})
 	}
 }
 
@@ -114,14 +119,14 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 	s4, s6, card6 := t.sets["source4"], t.sets["source6"], t.sets["card6"]
 
 	// DHCP servers speak from port 67, and 547 for IPv6.
-	chain(c, t.netdev, "guard4", nil,
+	t.chain(c, t.netdev, "guard4", nil,
 		on(notIn(s4, iif, source, fieldPart(nh, src4, 4)), drop),
 		on(inPrefix(dst4, netip.MustParsePrefix("224.0.0.0/3")), drop),
 		on(protocol(unix.IPPROTO_UDP), field(th, 0, 0, 67), drop),
 		on(accept),
 	)
 	// Of ARP: Ethernet and IPv4, a question, by the VM of itself, for the gateway.
-	chain(c, t.netdev, "guardarp", nil,
+	t.chain(c, t.netdev, "guardarp", nil,
 		on(notField(nh, 0, 0, 1, 8, 0, 6, 4, 0, 1), drop),
 		on(notIn(s4, iif, source, fieldPart(nh, 14, 4)), drop),
 		on(notIn(s4, iif, fieldPart(nh, 8, 6), fieldPart(nh, 14, 4)), drop),
@@ -130,7 +135,7 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 	)
 	// Of neighbour discovery the same: a solicitation for fe80::1 with the VM's
 	// MAC as its one option. 135 is the solicitation, 133 to 137 are all there is.
-	chain(c, t.netdev, "neighbour", nil,
+	t.chain(c, t.netdev, "neighbour", nil,
 		on(notField(nh, 40, 135, 0), drop),
 		on(notField(nh, 4, 0, 32), drop),
 		on(notField(nh, 7, 255), drop),
@@ -143,7 +148,7 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 		on(in(s6, iif, source, fieldPart(nh, src6, 16)), accept),
 		on(drop),
 	)
-	chain(c, t.netdev, "guard6", nil,
+	t.chain(c, t.netdev, "guard6", nil,
 		on(field(nh, 6, unix.IPPROTO_ICMPV6), between(nh, 40, 133, 137), jump("neighbour")),
 		on(notIn(s6, iif, source, fieldPart(nh, src6, 16)), drop),
 		on(inPrefix(dst6, netip.MustParsePrefix("fe80::/10")), drop),
@@ -151,7 +156,7 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 		on(protocol(unix.IPPROTO_UDP), field(th, 0, 2, 35), drop),
 		on(accept),
 	)
-	chain(c, t.netdev, "guard", nil,
+	t.chain(c, t.netdev, "guard", nil,
 		on(etherIPv4, jump("guard4")), on(etherARP, jump("guardarp")), on(etherIPv6, jump("guard6")), on(drop),
 	)
 }
@@ -169,7 +174,7 @@ func between(base expr.PayloadBase, offset uint32, from, to byte) rule {
 func (t *tables) writeHost(c *nftables.Conn) {
 	iif := metaPart(expr.MetaKeyIIFNAME, unix.IFNAMSIZ)
 	solicitation := on(ipv6, protocol(unix.IPPROTO_ICMPV6), field(th, 0, 135))
-	chain(c, t.inet, "known", hook(nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept),
+	t.chain(c, t.inet, "known", hook(nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept),
 		on(fromTap, ipv4, in(t.sets["from4"], iif, fieldPart(nh, src4, 4)), accept),
 		on(fromTap, ipv6, in(t.sets["from6"], iif, fieldPart(nh, src6, 16)), accept),
 		on(fromTap, solicitation, inPrefix(src6, netip.MustParsePrefix("fe80::/64")), accept),
@@ -177,13 +182,13 @@ func (t *tables) writeHost(c *nftables.Conn) {
 	)
 	// VMs reach nothing of the host: they may ping their gateway, and answer
 	// what the host asked them.
-	chain(c, t.inet, "tohost", nil,
+	t.chain(c, t.inet, "tohost", nil,
 		on(known, accept),
 		on(ipv4, field(nh, dst4, gateway4.AsSlice()...), protocol(unix.IPPROTO_ICMP), field(th, 0, 8), accept),
 		on(solicitation, accept),
 		on(drop),
 	)
-	chain(c, t.inet, "input", hook(nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept),
+	t.chain(c, t.inet, "input", hook(nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept),
 		on(fromTap, jump("tohost")),
 	)
 }
@@ -204,8 +209,8 @@ func (t *tables) writeForward(c *nftables.Conn, b base) {
 		on(ipv6, in(t.sets["closed6"], fieldPart(nh, dst6, 16)), drop),
 		on(name(expr.MetaKeyOIFNAME, expr.CmpOpNeq, b.Uplink), drop),
 	)
-	chain(c, t.inet, "fromvm", nil, fromVM...)
-	chain(c, t.inet, "tovm", nil,
+	t.chain(c, t.inet, "fromvm", nil, fromVM...)
+	t.chain(c, t.inet, "tovm", nil,
 		on(isCut, drop), on(known, accept), on(invalid, drop), on(midway, drop),
 		on(ipv4, in(t.sets["open4"], fieldPart(nh, dst4, 4), proto, port), accept),
 		on(ipv6, in(t.sets["open6"], fieldPart(nh, dst6, 16), proto, port), accept),
@@ -222,7 +227,7 @@ func (t *tables) writeForward(c *nftables.Conn, b base) {
 		rules = append(rules, on(ipv6, fromUplink, notTap, drop))
 	}
 	rules = append(rules, on(fromTap, jump("fromvm")), on(toTap, jump("tovm")))
-	chain(c, t.inet, "forward", hook(nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept), rules...)
+	t.chain(c, t.inet, "forward", hook(nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept), rules...)
 }
 
 // writeTap adds the chain of one tap: what is over the VM's bandwidth is lost,
@@ -236,5 +241,5 @@ func (t *tables) writeTap(c *nftables.Conn, tap string, rate int64) {
 		over := &expr.Limit{Type: expr.LimitTypePktBytes, Rate: bytes, Unit: expr.LimitTimeSecond, Burst: burst(bytes), Over: true}
 		rules = append(rules, on(rule{over}, drop))
 	}
-	chain(c, t.netdev, tap, at, append(rules, jump("guard"))...)
+	t.chain(c, t.netdev, tap, at, append(rules, jump("guard"))...)
 }
