@@ -4,13 +4,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
-	"github.com/cpucloud/cpucloud/internal/network/loopback"
 )
 
 // hostFlags say how this machine is used as a server of the marketplace.
 type hostFlags struct {
 	accelerator string
-	pool        string
+	net         networkFlags
 	mirrors     []string
 	allow       []string
 	oversell    int64
@@ -25,7 +24,7 @@ type hostFlags struct {
 func (h *hostFlags) register(flags *pflag.FlagSet, oversell int64, benchmark string) {
 	flags.StringVar(&h.benchmark, "benchmark", benchmark, "when this machine is measured: auto (after joining and when its provider asks), asked, or off")
 	flags.StringVar(&h.accelerator, "accelerator", "auto", "how VMs run: auto, kvm or tcg (software emulation); auto proves KVM first")
-	flags.StringVar(&h.pool, "pool", loopback.DefaultPool.String(), "public addresses of the VMs, within 127.0.0.0/8")
+	h.net.register(flags)
 	flags.StringArrayVar(&h.mirrors, "mirror", nil, "fetch images from elsewhere: URL-PREFIX=OTHER-PREFIX (repeatable)")
 	flags.StringArrayVar(&h.allow, "allow-host", nil, "a private host that images may be fetched from, HOST or HOST:PORT (repeatable)")
 	flags.Int64Var(&h.oversell, "vcpu-per-thread", oversell, "how often each hardware thread is sold; offers show it")

@@ -24,11 +24,13 @@ func update(s *session.Session) *cobra.Command {
 		Use:   "update NAME|ID",
 		Short: "Rename a virtual machine or change its open ports",
 		Long: "Rename a virtual machine or change its open ports. --port says all ports that shall be open;\n" +
-			"--add-port and --remove-port change what is open now. Connections that are established stay.",
+			"--add-port and --remove-port change what is open now. Connections that are established stay,\n" +
+			"unless --cut ends those through ports that are closed.",
 		Example: session.Lines(
 			"cpucloud vm update web --name www",
 			"cpucloud vm update web --add-port 443 --remove-port 80",
 			"cpucloud vm update web --port 22 --port 53/udp",
+			"cpucloud vm update web --remove-port 5432 --cut",
 			"cpucloud vm update web --close-all-ports --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),
@@ -37,7 +39,7 @@ func update(s *session.Session) *cobra.Command {
 			if cmd.Flags().Changed("name") && c.name == "" {
 				return fault.New(fault.Invalid, "a VM's name can't be empty")
 			}
-			if c.name == "" && len(c.set)+len(c.add)+len(c.remove) == 0 && !c.closeAll {
+			if c.name == "" && len(c.set)+len(c.add)+len(c.remove) == 0 && !c.closeAll && !c.cut {
 				return fault.New(fault.Malformed, "nothing to change: give a new name or ports")
 			}
 			cloud, err := s.Cloud()
@@ -51,6 +53,9 @@ func update(s *session.Session) *cobra.Command {
 			u := client.Update{ID: v.ID, Name: c.name}
 			if u.Ports, err = c.ports(v.Ports); err != nil {
 				return err
+			}
+			if u.Cut = c.cut; u.Cut && u.Ports == nil {
+				u.Ports = append([]client.Port{}, v.Ports...)
 			}
 			if err := c.dry.Of(cloud).UpdateVMs(cmd.Context(), u); err != nil {
 				return err
@@ -74,6 +79,7 @@ func update(s *session.Session) *cobra.Command {
 	f.StringSliceVarP(&c.set, "port", "p", nil, "port to be open, all others are closed; may be given several times")
 	f.StringSliceVar(&c.add, "add-port", nil, "port to open; may be given several times")
 	f.StringSliceVar(&c.remove, "remove-port", nil, "port to close; may be given several times")
+	f.BoolVar(&c.cut, "cut", false, "end the connections through ports that are closed, too")
 	c.dry.Bind(cmd)
 	f.BoolVar(&c.closeAll, "close-all-ports", false, "close every port, also 22/tcp")
 	for _, changing := range []string{"add-port", "remove-port"} {

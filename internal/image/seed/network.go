@@ -17,6 +17,7 @@ type ethernet struct {
 	SetName     string       `yaml:"set-name"`
 	DHCP4       bool         `yaml:"dhcp4"`
 	DHCP6       bool         `yaml:"dhcp6"`
+	RA          *bool        `yaml:"accept-ra,omitempty"`
 	Addresses   []text       `yaml:"addresses,omitempty"`
 	Routes      []route      `yaml:"routes,omitempty"`
 	Nameservers *nameservers `yaml:"nameservers,omitempty"`
@@ -45,6 +46,15 @@ func (n Network) config() networkConfig {
 			To: text(netip.PrefixFrom(netip.IPv4Unspecified(), 0).String()), Via: text(n.Gateway.String()),
 			OnLink: !n.Address.Contains(n.Gateway),
 		}}
+		if n.Address6.IsValid() {
+			e.Addresses = append(e.Addresses, text(n.Address6.String()))
+			e.Routes = append(e.Routes, route{
+				To: text(netip.PrefixFrom(netip.IPv6Unspecified(), 0).String()), Via: text(n.Gateway6.String()), OnLink: !n.Gateway6.IsLinkLocalUnicast(),
+			})
+			// What the one router has to say is said here.
+			no := false
+			e.RA = &no
+		}
 		e.Nameservers = n.nameservers()
 	}
 	return networkConfig{2, map[string]ethernet{card: e}}

@@ -149,6 +149,8 @@ func (c Config) findPool(up netlink.Link) (Finding, error) {
 	for _, r := range routes {
 		p, ok := prefixOf(r.Dst)
 		switch {
+		case (!ok || p.Bits() == 0) && r.Gw != nil && within(netip.PrefixFrom(gatewayOf(r), gatewayOf(r).BitLen())):
+			return Finding{name, fmt.Sprintf("%v of the pool is this host's gateway", gatewayOf(r)), "give a pool without it: --pool", true}, nil
 		case !ok || p.Bits() == 0 || r.Protocol == routeProtocol || !within(p):
 		case r.Gw != nil && p.Contains(gatewayOf(r)): // odd, and harmless
 		case r.LinkIndex == up.Attrs().Index && r.Gw == nil && !c.Pool.Contains(p.Addr()):
@@ -163,6 +165,18 @@ func (c Config) findPool(up netlink.Link) (Finding, error) {
 func gatewayOf(r netlink.Route) netip.Addr {
 	a, _ := netip.AddrFromSlice(r.Gw)
 	return a.Unmap()
+}
+
+// DefaultUplink returns the interface of the default route.
+func DefaultUplink() (string, error) {
+	routes, err := netlink.RouteGet(publicDNS[0].AsSlice())
+	if err == nil && len(routes) > 0 {
+		var link netlink.Link
+		if link, err = netlink.LinkByIndex(routes[0].LinkIndex); err == nil {
+			return link.Attrs().Name, nil
+		}
+	}
+	return "", fault.Newf(fault.Unavailable, "there is no default route, so name the interface to the internet with --uplink (%v)", err)
 }
 
 // findFilter looks at the reverse path filter, whose stricter setting of all and
