@@ -52,7 +52,7 @@ func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (
 	if h.network, err = flags.net.open(dir, log); err != nil {
 		return nil, err
 	}
-	h.images, err = openImages(filepath.Join(dir, "host", "images"), flags, trusted, h.roots, log)
+	h.images, err = openImages(imagesDir(dir), flags.images, trusted, h.roots, log)
 	return h, err
 }
 

@@ -10,8 +10,7 @@ import (
 type hostFlags struct {
 	accelerator string
 	net         networkFlags
-	mirrors     []string
-	allow       []string
+	images      imageFlags
 	oversell    int64
 	hardware    capacity.Hardware
 	total       capacity.Vector
@@ -25,8 +24,7 @@ func (h *hostFlags) register(flags *pflag.FlagSet, oversell int64, benchmark str
 	flags.StringVar(&h.benchmark, "benchmark", benchmark, "when this machine is measured: auto (after joining and when its provider asks), asked, or off")
 	flags.StringVar(&h.accelerator, "accelerator", "auto", "how VMs run: auto, kvm or tcg (software emulation); auto proves KVM first")
 	h.net.register(flags)
-	flags.StringArrayVar(&h.mirrors, "mirror", nil, "fetch images from elsewhere: URL-PREFIX=OTHER-PREFIX (repeatable)")
-	flags.StringArrayVar(&h.allow, "allow-host", nil, "a private host that images may be fetched from, HOST or HOST:PORT (repeatable)")
+	h.images.register(flags)
 	flags.Int64Var(&h.oversell, "vcpu-per-thread", oversell, "how often each hardware thread is sold; offers show it")
 	flags.Int64Var(&h.total.VCPU, "vcpu", 0, "vCPUs to sell (0: found by looking)")
 	flags.Int64Var(&h.total.RAMGiB, "ram", 0, "GiB of memory to sell (0: found by looking, a share is kept for the host)")
