@@ -71,7 +71,7 @@ func (a *agentFlags) examination(ctx context.Context, sys cli.IO) (doctor.Config
 // examination says what is to be looked at; "" is no control plane.
 func (h *host) examination(ctx context.Context, url string) doctor.Config {
 	c := doctor.Config{
-		Dir: h.dir, Pool: h.pool, Now: time.Now, Probe: h.hypervisor.Probe, URL: url, HTTP: clientOf(h.roots), Sold: h.flags.total,
+		Dir: h.dir, Pool: h.pool, Now: time.Now, Probe: h.hypervisor.Prove, URL: url, HTTP: clientOf(h.roots), Sold: h.flags.total,
 		Network: h.examineNetwork(),
 	}
 	if found, err := h.discover(ctx); err == nil { // or the checks say what can't be read

@@ -72,8 +72,18 @@ func lookAtHost(dir string, flags hostFlags, log *slog.Logger) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	users := qemu.DefaultUsers
+	if flags.users != "" {
+		if users, err = qemu.ParseUsers(flags.users); err != nil {
+			return nil, fault.Newf(fault.Invalid, "--vm-uids: %s", fault.Message(err))
+		}
+	}
+	if flags.ioWeight < 0 || flags.ioWeight > 10_000 {
+		return nil, fault.Newf(fault.Invalid, "--vm-io-weight is 1 to 10000, not %d", flags.ioWeight)
+	}
 	driver, err := qemu.New(qemu.Config{
-		Dir: filepath.Join(dir, "host", "qemu"), Accelerator: qemu.Accelerator(flags.accelerator), Now: time.Now, Log: log,
+		Dir: filepath.Join(dir, "host", "qemu"), Accelerator: qemu.Accelerator(flags.accelerator), Users: users, IOWeight: flags.ioWeight,
+		Now: time.Now, Log: log,
 	})
 	return &host{dir: dir, hypervisor: driver, flags: flags, pool: pool, roots: roots, log: log}, err
 }

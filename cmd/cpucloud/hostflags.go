@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 )
 
 // hostFlags say how this machine is used as a server of the marketplace.
@@ -15,6 +16,8 @@ type hostFlags struct {
 	hardware    capacity.Hardware
 	total       capacity.Vector
 	benchmark   string
+	users       string // user ids for VMs
+	ioWeight    int
 	caFile      string // of a private authority; only the agent's commands have a flag for it
 	anyRAM      bool   // more memory may be sold than there is, in a cloud to try out
 }
@@ -23,6 +26,8 @@ type hostFlags struct {
 func (h *hostFlags) register(flags *pflag.FlagSet, oversell int64, benchmark string) {
 	flags.StringVar(&h.benchmark, "benchmark", benchmark, "when this machine is measured: auto (after joining and when its provider asks), asked, or off")
 	flags.StringVar(&h.accelerator, "accelerator", "auto", "how VMs run: auto, kvm or tcg (software emulation); auto proves KVM first")
+	flags.StringVar(&h.users, "vm-uids", qemu.DefaultUsers.String(), "user ids for the VMs' processes, FIRST-LAST, that nobody else on this machine has (used by root)")
+	flags.IntVar(&h.ioWeight, "vm-io-weight", 0, "share of each VM in the disks' time among others, 1 to 10000, where the disks' scheduler has weights (0: the usual 100)")
 	h.net.register(flags)
 	h.images.register(flags)
 	flags.Int64Var(&h.oversell, "vcpu-per-thread", oversell, "how often each hardware thread is sold; offers show it")

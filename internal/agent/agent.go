@@ -51,6 +51,8 @@ type Config struct {
 	Measure func(context.Context) (capacity.Measured, error)
 	// OnRequest keeps the agent from taking one before it is asked to.
 	OnRequest bool
+
+	fault func(step string) error // of the folder, for tests
 }
 
 // Agent keeps the VMs of one server.
@@ -76,6 +78,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // everything that matters is written and synced
+	f.fault = a.config.fault
 	id, err := f.identity()
 	if err != nil {
 		return err

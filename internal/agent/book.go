@@ -25,6 +25,8 @@ type book struct {
 	mu       sync.Mutex
 	list     vm.List
 	entries  map[string]*entry
+	unsaved  map[string]bool    // VMs whose record the disk did not take
+	unlisted bool               // nor did it take the list
 	measured *capacity.Measured // the newest benchmark; what it points to never changes
 	version  int64              // of what a report would say
 	changed  chan struct{}      // closed when version rises
@@ -36,7 +38,7 @@ type book struct {
 // operator and taken as not there: a running VM is worth more than its story.
 func openBook(ctx context.Context, f *folder, log *slog.Logger, now func() time.Time) (*book, error) {
 	b := &book{
-		folder: f, log: log, now: now, entries: map[string]*entry{},
+		folder: f, log: log, now: now, entries: map[string]*entry{}, unsaved: map[string]bool{},
 		changed: make(chan struct{}), wake: make(chan struct{}, 1), looked: make(chan struct{}),
 	}
 	if _, err := f.read(listFile, &b.list); err != nil {
@@ -68,11 +70,12 @@ func openBook(ctx context.Context, f *folder, log *slog.Logger, now func() time.
 // restart while the control plane is away goes on with it.
 func (b *book) follow(ctx context.Context, l vm.List) {
 	l.Orders = b.sound(ctx, l.Orders)
-	if err := b.folder.write(listFile, l, true); err != nil {
-		b.log.ErrorContext(ctx, "list of orders not kept", "error", err)
+	err := b.folder.write(listFile, l, true)
+	if err != nil {
+		b.log.ErrorContext(ctx, "list of orders not kept yet", "error", err)
 	}
 	b.mu.Lock()
-	b.list = l
+	b.list, b.unlisted = l, err != nil
 	b.bump()
 	b.mu.Unlock()
 	b.rouse()
@@ -109,9 +112,7 @@ func (b *book) update(ctx context.Context, id string, change func(*entry)) {
 	}
 	b.bump()
 	if e.files && !reflect.DeepEqual(before.record, e.record) {
-		if err := b.folder.write(recordName(id), e.record, false); err != nil {
-			b.log.ErrorContext(ctx, "record of a vm not kept", "vm_id", id, "error", err)
-		}
+		b.keep(ctx, id, e)
 	}
 }
 

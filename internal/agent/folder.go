@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -35,13 +38,22 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 // folder is where an agent keeps what it must know after a restart. Nothing
 // outside of it can be reached through it, not even by a symbolic link.
 type folder struct {
-	path string
-	root *os.Root
-	lock *os.File
+	path  string
+	root  *os.Root
+	lock  *os.File
+	fault func(step string) error // what goes wrong before a step that changes the disk; nil for nothing
 }
 
-// openFolder takes the agent's folder below dir. Returns a Conflict fault when
-// another agent has it.
+// step is called before each step that changes the disk.
+func (f *folder) step(words ...string) error {
+	if f.fault == nil {
+		return nil
+	}
+	return f.fault(strings.Join(words, " "))
+}
+
+// openFolder takes the agent's folder below dir. Returns a Conflict fault that
+// names the process when another agent has it.
 func openFolder(dir string) (*folder, error) {
 	path, err := filepath.Abs(filepath.Join(dir, agentDir))
 	if err != nil {
@@ -61,12 +73,30 @@ func openFolder(dir string) (*folder, error) {
 	f := &folder{path: path, root: root, lock: lock}
 	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fault.Newf(fault.Conflict, "another agent uses %s: only one may", path)
+		err = fault.Newf(fault.Conflict, "another agent, process %s, uses %s: stop it first, or choose another folder with --data", f.holder(), path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	f.sign()
 	return f, nil
+}
+
+// sign notes in the lock who holds it. It is for people, and must not keep an
+// agent from its VMs when the disk is full.
+func (f *folder) sign() {
+	if f.lock.Truncate(0) == nil {
+		_, _ = f.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	}
+}
+
+// holder returns the number of the process that holds the lock, "?" if it isn't said.
+func (f *folder) holder() string {
+	text, err := io.ReadAll(io.LimitReader(f.lock, 20))
+	if pid, parseErr := strconv.Atoi(string(text)); err == nil && parseErr == nil {
+		return strconv.Itoa(pid)
+	}
+	return "?"
 }
 
 // Close gives the folder to the next agent. The lock is let go in so many words:
@@ -95,6 +125,9 @@ func (f *folder) vmIDs() ([]string, error) {
 }
 
 func (f *folder) makeVM(id string) error {
+	if err := f.step("make", id); err != nil {
+		return fmt.Errorf("make VM folder: %w", err)
+	}
 	if err := f.root.Mkdir(filepath.Join(vmsDir, id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make VM folder: %w", err)
 	}
@@ -102,6 +135,9 @@ func (f *folder) makeVM(id string) error {
 }
 
 func (f *folder) removeVM(id string) error {
+	if err := f.step("remove", id); err != nil {
+		return fmt.Errorf("remove VM folder: %w", err)
+	}
 	if err := f.root.RemoveAll(filepath.Join(vmsDir, id)); err != nil {
 		return fmt.Errorf("remove VM folder: %w", err)
 	}
@@ -139,18 +175,14 @@ func (f *folder) write(name string, v any, durable bool) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	file, err := f.root.OpenFile(name+unfinished, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err := f.fill(name+unfinished, text, durable); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	err = f.step("rename", name)
+	if err == nil {
+		err = f.root.Rename(name+unfinished, name)
+	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	_, err = file.Write(text)
-	if err == nil && durable {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := f.root.Rename(name+unfinished, name); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if durable {
@@ -159,8 +191,31 @@ func (f *folder) write(name string, v any, durable bool) error {
 	return nil
 }
 
+// fill makes the file name anew, with text.
+func (f *folder) fill(name string, text []byte, durable bool) error {
+	if err := f.step("open", name); err != nil {
+		return err
+	}
+	file, err := f.root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = f.step("write", name); err == nil {
+		_, err = file.Write(text)
+	}
+	if err == nil && durable {
+		if err = f.step("sync", name); err == nil {
+			err = file.Sync()
+		}
+	}
+	return errors.Join(err, file.Close())
+}
+
 // syncFolder makes a rename last.
 func (f *folder) syncFolder(name string) error {
+	if err := f.step("sync", name); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
 	dir, err := f.root.Open(name)
 	if err != nil {
 		return fmt.Errorf("sync folder: %w", err)

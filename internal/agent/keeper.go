@@ -20,6 +20,7 @@ type keeper struct {
 // worker is one task in work.
 type worker struct {
 	verb   Verb
+	again  bool // see Task
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -56,6 +57,7 @@ func (k *keeper) turn(ctx context.Context) time.Duration {
 		default:
 		}
 	}
+	k.book.save(ctx)
 	if err := k.look(ctx); err != nil {
 		if ctx.Err() == nil { // what is not seen is not known: nothing is planned on it
 			k.Log.ErrorContext(ctx, "server can't be seen", "error", err)
@@ -108,7 +110,9 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 			}
 			e.quarantined = t.Verb == Quarantine
 		})
-		if t.Verb != Quarantine && k.busy[t.ID] == nil {
+		// In their turn: only as many as are started at once, and each end of one
+		// brings the next round.
+		if t.Verb != Quarantine && k.busy[t.ID] == nil && (!t.again() || k.resuming() < k.Launches) {
 			k.start(ctx, t)
 		}
 	}
@@ -123,9 +127,20 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 	}
 }
 
+// resuming returns how many machines that ran before are being started.
+func (k *keeper) resuming() int {
+	n := 0
+	for _, w := range k.busy {
+		if w.again {
+			n++
+		}
+	}
+	return n
+}
+
 func (k *keeper) start(ctx context.Context, t Task) {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &worker{verb: t.Verb, cancel: cancel, done: make(chan struct{})}
+	w := &worker{verb: t.Verb, again: t.again(), cancel: cancel, done: make(chan struct{})}
 	k.busy[t.ID] = w
 	go func() {
 		defer k.book.rouse()

@@ -138,6 +138,9 @@ func (k *keeper) disk(ctx context.Context, o vm.Order, base image.Base) error {
 // each start, because the network may have changed under a VM that was down.
 func (k *keeper) seed(o vm.Order, link network.Link) error {
 	g := k.Network.Guest(link)
+	if err := k.folder.step("write", seedFile); err != nil {
+		return fmt.Errorf("write seed: %w", err)
+	}
 	err := seed.WriteFile(k.folder.vmPath(o.ID, seedFile), seed.Seed{
 		InstanceID: o.ID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, At: k.Now(),
 		Network: seed.Network{
@@ -164,7 +167,7 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 		ID: o.ID, VCPU: int(o.VCPU), RAMGiB: int(o.RAMGiB),
 		Disks: []hypervisor.Disk{
 			{
-				Path: k.folder.vmPath(o.ID, diskFile), Format: hypervisor.QCOW2,
+				Path: k.folder.vmPath(o.ID, diskFile), Format: hypervisor.QCOW2, Bytes: o.StorageGiB << 30,
 				Backing: &hypervisor.Disk{Path: base.Path, Format: hypervisor.Format(base.Format), ReadOnly: true},
 			},
 			{Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true},
@@ -176,6 +179,10 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
 		now := k.Now()
+		e.Begun = e.begun()
+		if e.Begun.IsZero() {
+			e.Begun = now
+		}
 		e.machine, e.Started, e.Generation = hypervisor.Running, now, o.Generation
 		switch {
 		case !again:

@@ -26,7 +26,8 @@ const (
 type Task struct {
 	Verb  Verb
 	ID    string
-	Order vm.Order // empty for Quarantine
+	Order vm.Order  // empty for Quarantine
+	Begun time.Time // when the VM's machine was first started, zero if it never was
 }
 
 // Sight is what is seen of one VM on this server.
@@ -36,6 +37,7 @@ type Sight struct {
 	Link       *network.Link    // nil when the network knows none
 	Machine    hypervisor.State // "" when the hypervisor knows none
 	Generation int64            // of the newest order fulfilled
+	Begun      time.Time        // when its machine was first started
 	Started    bool             // its machine was started at some time
 	Ready      bool             // its machine has answered since it was started
 	Asked      time.Time        // when its guest was asked to power off; zero once it has, or need not
@@ -66,7 +68,7 @@ func Plan(now time.Time, wanted []vm.Order, seen []Sight) []Task {
 	var tasks []Task
 	for _, o := range wanted {
 		if v := next(now, o, sights[o.ID]); v != "" {
-			tasks = append(tasks, Task{Verb: v, ID: o.ID, Order: o})
+			tasks = append(tasks, Task{Verb: v, ID: o.ID, Order: o, Begun: sights[o.ID].Begun})
 		}
 		delete(sights, o.ID)
 	}
@@ -75,8 +77,22 @@ func Plan(now time.Time, wanted []vm.Order, seen []Sight) []Task {
 			tasks = append(tasks, Task{Verb: Quarantine, ID: s.ID})
 		}
 	}
+	slices.SortStableFunc(tasks, func(a, b Task) int {
+		switch first, second := a.again(), b.again(); {
+		case first && second:
+			return a.Begun.Compare(b.Begun)
+		case first:
+			return -1
+		case second:
+			return 1
+		}
+		return 0
+	})
 	return tasks
 }
+
+// again reports whether the task is to start a machine that ran before.
+func (t Task) again() bool { return t.Verb == Launch && !t.Begun.IsZero() }
 
 // next returns what order o asks for in sight of s, "" for nothing.
 func next(now time.Time, o vm.Order, s Sight) Verb {

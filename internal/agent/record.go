@@ -14,7 +14,8 @@ import (
 // story can be found out again, so that losing it costs time and nothing else.
 type record struct {
 	Generation int64     `json:"generation"`
-	Started    time.Time `json:"started,omitzero"` // when the machine was last started
+	Begun      time.Time `json:"begun,omitzero"`   // when the machine was started for the first time
+	Started    time.Time `json:"started,omitzero"` // when it was last started
 	Restarts   int       `json:"restarts,omitempty"`
 	Asked      time.Time `json:"asked,omitzero"`    // when its guest was asked to power off, as long as it may obey
 	Halted     bool      `json:"halted,omitempty"`  // powered off by an order since it was last started
@@ -73,10 +74,18 @@ type entry struct {
 	quarantined bool
 }
 
+// begun returns when the machine was first started, as far as that is known.
+func (e *entry) begun() time.Time {
+	if e.Begun.IsZero() { // an older agent kept the last start alone
+		return e.Started
+	}
+	return e.Begun
+}
+
 func (e *entry) sight(id string) Sight {
 	return Sight{
 		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
-		Started: !e.Started.IsZero(), Ready: e.Ready, Asked: e.Asked, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
+		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Asked: e.Asked, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
 	}
 }
 

@@ -3,8 +3,10 @@ package agent_test
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,33 +108,84 @@ func TestRestartedAgentKnowsReadyMachines(t *testing.T) {
 	})
 }
 
+// Everything is lost but the folder: the VMs come back, with their disks,
+// addresses and cards, in the order in which they were first started, a few at a
+// time. The control plane is not needed for it.
 func TestHostReboot(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {
+		const vms = 12
+		r.config.Launches = 3
 		r.start()
-		for n := range 3 {
-			o := order(fmt.Sprint("0x", n), 1, ssh)
+		var ids []string
+		for n := range vms {
+			o := order(fmt.Sprint("0x", (n*7)%vms), 1, ssh) // not that of their ids, nor of the list
 			o.Address = address(n)
+			ids = append(ids, o.ID)
 			r.order(o)
+			r.reaches(o.ID, 1, vm.Ready)
 		}
-		for n := range 3 {
-			r.reaches(fmt.Sprint("0x", n), 1, vm.Ready)
+		r.change(func(l *vm.List) { slices.Reverse(l.Orders) })
+		r.host.Kill(ids[0], "crash") // a later start changes nothing
+		r.until(10*time.Minute, "runs again", func() bool { return r.starts(ids[0]) > vms })
+		r.reaches(ids[0], 1, vm.Ready)
+		links, disks := r.links(), map[string]string{}
+		for _, id := range ids {
+			disks[id] = r.disk(id)
 		}
-		disk := r.disk("0x1")
 		r.halt()
-		r.host.Restart()
-		if err := r.net.Crash(); err != nil {
-			t.Fatalf("crash network: %v", err)
+		var mu sync.Mutex
+		var order []string
+		r.newHost()
+		r.host.OnStart = func(m hypervisor.Machine) error {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, m.ID)
+			return nil
 		}
-		r.setAway(true) // the control plane is not needed for it
+		r.setAway(true)
 		r.start()
-		r.until(time.Minute, "all machines run", func() bool { return r.starts("0x0")*r.starts("0x1")*r.starts("0x2") != 0 })
-		r.setAway(false)
-		r.until(time.Minute, "all are ready", func() bool {
-			return r.sighting("0x0").Phase == vm.Ready && r.sighting("0x1").Phase == vm.Ready && r.sighting("0x2").Phase == vm.Ready
+		r.until(time.Minute, "all machines run", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(order) == vms
 		})
-		if r.disk("0x1") != disk || len(r.links()) != 3 {
-			t.Errorf("disk %q, was %q; links %v", r.disk("0x1"), disk, r.links())
+		r.setAway(false)
+		for _, id := range ids {
+			r.until(time.Minute, "ready", func() bool { return r.sighting(id).Phase == vm.Ready })
+			if now := r.disk(id); now != disks[id] {
+				t.Errorf("disk of %s %q, was %q", id, now, disks[id])
+			}
+		}
+		for n, id := range order {
+			if was := slices.Index(ids, id); was >= n+r.config.Launches || n >= was+r.config.Launches {
+				t.Errorf("started in the order %v, want about %v", order, ids)
+				break
+			}
+		}
+		if now := r.links(); !reflect.DeepEqual(now, links) {
+			t.Errorf("links %v, were %v", now, links)
+		}
+	})
+}
+
+// The second agent over a folder goes, and says who has it.
+func TestTwoAgents(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.start()
+		r.order(order("0xA", 1, ssh))
+		r.reaches("0xA", 1, vm.Ready)
+		second := agent.New(r.config).Run(t.Context())
+		_, third := agent.Enroll(t.Context(), agent.Enrollment{Dir: r.dir, URL: r.config.URL, HTTP: r.config.HTTP, Rand: r.config.Rand})
+		fourth := agent.EndAll(t.Context(), r.dir, r.config.Hypervisor, r.config.Network, r.config.Log)
+		for _, err := range []error{second, third, fourth} {
+			if want := fmt.Sprintf("process %d,", os.Getpid()); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want a Conflict fault that names %s", err, want)
+			}
+		}
+		if r.starts("0xA") != 1 {
+			t.Error("the machine was touched")
 		}
 	})
 }

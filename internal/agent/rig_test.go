@@ -367,6 +367,16 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// newHost puts the rig's folder on a host that knows nothing.
+func (r *rig) newHost() {
+	r.Helper()
+	if err := r.net.Crash(); err != nil {
+		r.Fatal(err)
+	}
+	r.host, r.net = hypervisorfake.NewHost(time.Now), networkfake.NewHost()
+	r.config.Hypervisor, r.config.Network = hypervisorfake.New(r.host), networkfake.New(r.net)
+}
+
 // probe answers for the VM at address when its machine has run long enough.
 func (r *rig) probe(ctx context.Context, address netip.AddrPort) error {
 	r.mu.Lock()

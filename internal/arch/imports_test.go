@@ -35,7 +35,9 @@ var may = map[string]string{
 	// floor 2: machinery
 	"internal/store":                    "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment",
 	"internal/hypervisor":               "internal/fault",
-	"internal/hypervisor/qemu":          "internal/fault internal/hypervisor internal/hypervisor/qemu/qmp",
+	"internal/hypervisor/cgroup":        "",
+	"internal/hypervisor/confine":       "",
+	"internal/hypervisor/qemu":          "internal/fault internal/hypervisor internal/hypervisor/cgroup internal/hypervisor/confine internal/hypervisor/qemu/qmp",
 	"internal/hypervisor/qemu/qmp":      "internal/fault",
 	"internal/hypervisor/fake":          "internal/fault internal/hypervisor",
 	"internal/network":                  "internal/fault",

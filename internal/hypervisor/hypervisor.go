@@ -43,6 +43,7 @@ type Facts struct {
 	Version     string // of the hypervisor, such as "7.2.22"
 	Accelerator string // "kvm" or "tcg"
 	Reason      string // why this accelerator, for the operator
+	Weaker      string // what keeps machines from being confined in full here, "" for nothing
 }
 
 // Machine is everything that a driver needs to start a virtual machine. It
@@ -60,6 +61,7 @@ type Disk struct {
 	Path     string
 	Format   Format
 	ReadOnly bool
+	Bytes    int64 // of the disk as the guest sees it, 0 if that isn't known; its file can't become much larger
 	Backing  *Disk // what an overlay lies on, nil for a whole disk; always read only
 }
 

@@ -37,8 +37,8 @@ type Config struct {
 	Retention time.Duration // how long the disk of an unpaid VM is kept
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
-	Fee       control.Fee   // of what providers earn
-	TestClock bool          // let operators move the clock forward
+	Fee         control.Fee // of what providers earn
+	TestClock   bool        // let operators move the clock forward
 
 	Limits  payment.Limits          // of deposits and withdrawals
 	Sources []control.PaymentSource // of payments, besides operators

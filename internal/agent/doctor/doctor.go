@@ -56,10 +56,11 @@ type Config struct {
 // Examine makes all checks, in the order in which they are best mended.
 func Examine(ctx context.Context, c Config) []Result {
 	c = c.withDefaults()
+	facts, err := c.Probe(ctx)
 	results := []Result{
 		c.tool(ctx, "qemu-system-x86_64", "qemu-system-x86"),
 		c.tool(ctx, "qemu-img", "qemu-utils"),
-		c.virtualisation(ctx),
+		virtualisation(facts, err),
 		c.space(),
 		c.latency(ctx),
 		c.memory(),
@@ -69,7 +70,9 @@ func Examine(ctx context.Context, c Config) []Result {
 	} else {
 		results = append(results, c.ports(), c.pool(ctx))
 	}
-	results = append(results, c.cgroups())
+	if err == nil {
+		results = append(results, confinement(facts))
+	}
 	if r, known := c.synchronised(); known {
 		results = append(results, r)
 	}

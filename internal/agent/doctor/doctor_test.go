@@ -77,7 +77,7 @@ func TestHealthy(t *testing.T) {
 	all := doctor.Examine(t.Context(), c)
 	want := []string{
 		"qemu-system-x86_64", "qemu-img", "virtualisation", "disk space", "disk latency", "memory", "ports", "address pool", "cgroups",
-		"time service", "control plane", "clock",
+		"confinement", "time service", "control plane", "clock",
 	}
 	if len(all) != len(want) {
 		t.Fatalf("%d results, want %d: %+v", len(all), len(want), all)
@@ -105,6 +105,9 @@ func TestSick(t *testing.T) {
 		found  string
 		fix    string
 	}{
+		"weak": {func(_ *testing.T, c *doctor.Config) {
+			c.Probe = func(context.Context) (hypervisor.Facts, error) { return hypervisor.Facts{Weaker: "no namespaces"}, nil }
+		}, "confinement", doctor.Warn, "no namespaces", "as root"},
 		"no qemu": {func(_ *testing.T, c *doctor.Config) {
 			c.Tool = func(context.Context, string) (string, error) { return "", exec.ErrNotFound }
 		}, "qemu-img", doctor.Fail, "not found", "apt-get install qemu-utils"},

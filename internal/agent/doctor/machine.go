@@ -14,6 +14,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/agent/benchmark"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hypervisor"
 )
 
 const (
@@ -31,9 +32,8 @@ func (c Config) tool(ctx context.Context, name, pack string) Result {
 	return pass(name, version)
 }
 
-func (c Config) virtualisation(ctx context.Context) Result {
+func virtualisation(facts hypervisor.Facts, err error) Result {
 	const name = "virtualisation"
-	facts, err := c.Probe(ctx)
 	if err != nil {
 		return fail(name, reason(err), "mend what is said here; virtualisation has to be on in the firmware, and /dev/kvm open to this user")
 	}
@@ -42,6 +42,15 @@ func (c Config) virtualisation(ctx context.Context) Result {
 			"turn on AMD-V or VT-x in the firmware, or nested virtualisation on the machine's own host; add this user to the group kvm")
 	}
 	return pass(name, "KVM: "+facts.Reason)
+}
+
+// confinement is what a guest that has broken out of its QEMU finds.
+func confinement(facts hypervisor.Facts) Result {
+	const name = "confinement"
+	if facts.Weaker != "" {
+		return warn(name, facts.Weaker, "run the agent as root outside of containers, or in one that may make namespaces; until then a guest that breaks out of QEMU finds more of the host")
+	}
+	return pass(name, "each VM has a user, namespaces and a root of its own, and no rights")
 }
 
 func (c Config) space() Result {

@@ -8,7 +8,8 @@ import (
 //
 // Machines are children of the agent and are to outlive it: only the agent is
 // ended when the service is (KillMode), one of them that takes too much memory
-// does not end the service (OOMPolicy), and their number has no bound of the
+// does not end the service (OOMPolicy) and goes before it when the host is out
+// (OOMScoreAdjust), and their number has no bound of the
 // service's own (TasksMax). Both see what the host has in /tmp and /dev, where
 // images and KVM may be; of /usr, /etc and the homes they may only change dir.
 func Unit(command []string, dir string) string {
@@ -30,6 +31,7 @@ RestartSec=5
 KillMode=process
 TimeoutStopSec=60
 OOMPolicy=continue
+OOMScoreAdjust=-500
 TasksMax=infinity
 LimitNOFILE=65536
 UMask=0077

@@ -15,6 +15,7 @@ type change struct {
 	name             string
 	set, add, remove []string
 	closeAll         bool
+	cut              bool
 	dry              session.DryRun
 }
 

@@ -21,6 +21,10 @@ const (
 // consoleSize is how much of the serial console QEMU keeps in memory.
 const consoleSize = 256 << 10
 
+// translated is how many MiB TCG has for translated code. Left to itself it sets
+// aside up to 1 GiB.
+const translated = 256
+
 // args is a command line under construction. Values that are not constants
 // go through json or number, so that none can be read as something else.
 type args []string
@@ -118,8 +122,7 @@ func commandLine(m hypervisor.Machine, accel Accelerator) []string {
 func board(accel Accelerator, vcpu int, ram string) args {
 	cpu, accelerator := "host", "kvm"
 	if accel == TCG {
-		// Without tb-size, TCG sets aside up to 1 GiB for translated code.
-		cpu, accelerator = "max", "tcg,thread=multi,tb-size=256"
+		cpu, accelerator = "max", fmt.Sprintf("tcg,thread=multi,tb-size=%d", translated)
 	}
 	return args{
 		"-nodefaults", "-no-user-config", "-display", "none",

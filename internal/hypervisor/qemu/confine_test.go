@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 )
 
 func TestProcessHasNoRights(t *testing.T) {
@@ -18,11 +20,16 @@ func TestProcessHasNoRights(t *testing.T) {
 	got := status(t, n)
 	want := map[string]string{
 		"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapInh": "0000000000000000",
-		"CapAmb": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2", "NSsid": strconv.Itoa(n),
+		"CapAmb": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "2", "NSsid": strconv.Itoa(n),
 	}
 	if os.Getuid() == 0 {
-		const first = "1879048192"
-		ids := strings.TrimSpace(strings.Repeat(first+" ", 4))
+		want["CapBnd"], want["NSsid"] = "0000000000000000", strconv.Itoa(n)+" 1"
+		own, _, _ := strings.Cut(got["Uid"], " ")
+		uid, err := strconv.ParseUint(own, 10, 32)
+		if users := qemu.DefaultUsers; err != nil || uint32(uid) < users.First || uint32(uid) >= users.First+users.Count-1 {
+			t.Errorf("user %s, want one of %s", own, users)
+		}
+		ids := strings.TrimSpace(strings.Repeat(own+" ", 4))
 		want["Uid"], want["Gid"], want["Groups"] = ids, ids, ""
 	}
 	for name, value := range want {

@@ -14,11 +14,14 @@ package qemu
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +29,8 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/cgroup"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
 
 const (
@@ -41,30 +46,29 @@ type Config struct {
 	Binary      string      // name or path of QEMU, "qemu-system-x86_64" if empty
 	Accelerator Accelerator // Auto if empty
 	Users       UserRange   // whose processes the machines are, if the agent is root
+	IOWeight    int         // of each machine among others at the host's disks, 1 to 10000; the usual 100 if 0
+	Helper      []string    // calls confine.Main in this program; itself with confine.Helper if empty
 	Now         func() time.Time
 	Log         *slog.Logger
 }
-
-// UserRange is a range of user ids that nobody else on the host has. The zero
-// range stands for 65536 ids from 0x70000000, which systemd's list of ranges
-// leaves free.
-type UserRange struct{ First, Count uint32 }
 
 // Driver runs machines with QEMU.
 type Driver struct {
 	config   Config
 	root     *os.Root
+	groups   *cgroup.Tree
 	machines keyed      // one operation on a machine at a time
 	users    sync.Mutex // held from choosing a user id to recording it
 	probe    struct {
 		sync.Mutex
-		facts *hypervisor.Facts
+		found *found
 	}
 }
 
 var _ hypervisor.Driver = (*Driver)(nil)
 
-// New returns a driver over c.Dir, whose machines it finds again. It starts nothing.
+// New returns a driver over c.Dir, whose machines it finds again. It starts
+// nothing. Returns an Invalid fault when others have user ids of c.Users.
 func New(c Config) (*Driver, error) {
 	if c.Binary == "" {
 		c.Binary = "qemu-system-x86_64"
@@ -72,17 +76,51 @@ func New(c Config) (*Driver, error) {
 	if c.Accelerator == "" {
 		c.Accelerator = Auto
 	}
-	if c.Users == (UserRange{}) {
-		c.Users = UserRange{First: 0x70000000, Count: 1 << 16}
+	if len(c.Helper) == 0 {
+		c.Helper = []string{"/proc/self/exe", confine.Helper}
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	if c.Users == (UserRange{}) {
+		c.Users = DefaultUsers
+	}
+	if os.Getuid() == 0 {
+		if err := c.Users.free("/"); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, fmt.Errorf("find the hypervisor's folder: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(c.Dir, rootDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the hypervisor's folder: %w", err)
 	}
 	root, err := os.OpenRoot(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the hypervisor's folder: %w", err)
 	}
-	return &Driver{config: c, root: root}, nil
+	sum := sha256.Sum256([]byte(c.Dir)) // agents over other folders have other groups
+	groups, err := cgroup.Open("/proc", hex.EncodeToString(sum[:6]))
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	d := &Driver{config: c, root: root, groups: groups}
+	return d, d.sweep()
+}
+
+// sweep removes the control groups of machines that have no folder any more: a
+// crash came between.
+func (d *Driver) sweep() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	ids, err := d.ids()
+	if err != nil {
+		return err
+	}
+	if err := d.groups.Sweep(func(id string) bool { return slices.Contains(ids, id) }); err != nil {
+		d.config.Log.Warn("control groups of machines that are gone stay", "error", err)
+	}
+	return nil
 }
 
 // Ensure implements hypervisor.Driver. It returns when QEMU runs the guest.
@@ -101,12 +139,12 @@ func (d *Driver) Ensure(ctx context.Context, m hypervisor.Machine) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
-	facts, err := d.Probe(ctx)
+	f, err := d.find(ctx, d.remember)
 	if err != nil {
 		return err
 	}
 	begun := d.config.Now()
-	if err := d.start(ctx, m, Accelerator(facts.Accelerator)); err != nil {
+	if err := d.start(ctx, m, f); err != nil {
 		return fmt.Errorf("start machine %s: %w", m.ID, err)
 	}
 	d.config.Log.InfoContext(ctx, "machine started", "machine_id", m.ID, "took", d.config.Now().Sub(begun))
@@ -150,6 +188,11 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 			return fmt.Errorf("end machine %s: %w", id, err)
 		}
 		d.config.Log.InfoContext(ctx, "machine destroyed", "machine_id", id)
+	}
+	if os.Getuid() == 0 {
+		if err := d.groups.Remove(id); err != nil {
+			return err
+		}
 	}
 	if err := d.forget(id); err != nil {
 		return fmt.Errorf("remove the folder of machine %s: %w", id, err)

@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,46 +43,73 @@ const (
 // probeFile keeps what Probe found for the next process.
 const probeFile = "probe.json"
 
-// Probe implements hypervisor.Driver.
+// found is what a proof gave.
+type found struct {
+	hypervisor.Facts
+	Isolated bool `json:"isolated"` // machines get namespaces and a root of their own
+	Bounded  bool `json:"bounded"`  // and control groups
+}
+
+// Probe implements hypervisor.Driver. What an earlier process has proved is
+// believed, unless the host was started again since or something was changed.
 func (d *Driver) Probe(ctx context.Context) (hypervisor.Facts, error) {
+	f, err := d.find(ctx, d.remember)
+	return f.Facts, err
+}
+
+// Prove is Probe that believes nobody.
+func (d *Driver) Prove(ctx context.Context) (hypervisor.Facts, error) {
+	d.probe.Lock()
+	d.probe.found = nil
+	d.probe.Unlock()
+	f, err := d.find(ctx, func(string) (found, bool) { return found{}, false })
+	return f.Facts, err
+}
+
+// find returns what this process has found, or remember knows, or a proof gives.
+func (d *Driver) find(ctx context.Context, remember func(key string) (found, bool)) (found, error) {
 	d.probe.Lock()
 	defer d.probe.Unlock()
 
-	if d.probe.facts != nil {
-		return *d.probe.facts, nil
+	if d.probe.found != nil {
+		return *d.probe.found, nil
 	}
 	binary, err := d.binary()
 	if err != nil {
-		return hypervisor.Facts{}, err
+		return found{}, err
 	}
 	version, err := version(ctx, binary)
 	if err != nil {
-		return hypervisor.Facts{}, err
+		return found{}, err
 	}
 	key := d.probeKey(binary, version)
-	facts, known := d.remember(key)
+	f, known := remember(key)
 	if !known {
-		if facts, err = d.choose(ctx, binary); err != nil {
-			return hypervisor.Facts{}, err
+		f = d.confinement(ctx, binary)
+		if f.Facts, err = d.choose(ctx, binary, f); err != nil {
+			return found{}, err
 		}
-		facts.Version = version
-		d.keep(key, facts)
+		f.Version = version
+		d.keep(key, f)
 	}
-	d.config.Log.InfoContext(ctx, "hypervisor is usable", "version", facts.Version,
-		"accelerator", facts.Accelerator, "reason", facts.Reason, "proved_before", known)
-	d.probe.facts = &facts
-	return facts, nil
+	d.config.Log.InfoContext(ctx, "hypervisor is usable", "version", f.Version,
+		"accelerator", f.Accelerator, "reason", f.Reason, "proved_before", known)
+	if f.Weaker != "" {
+		d.config.Log.WarnContext(ctx, "machines are kept apart less than they could be", "reason", f.Weaker)
+	}
+	d.probe.found = &f
+	return f, nil
 }
 
 // choose returns the accelerator that the configuration asks for and that
 // works, and why.
-func (d *Driver) choose(ctx context.Context, binary string) (hypervisor.Facts, error) {
+func (d *Driver) choose(ctx context.Context, binary string, f found) (hypervisor.Facts, error) {
 	want := d.config.Accelerator
 	var trouble string
 	if want != TCG {
-		err := d.prove(ctx, command{binary, KVM}, kvmLimit)
+		err := d.prove(ctx, command{binary, KVM, f}, kvmLimit)
 		if err == nil {
-			return hypervisor.Facts{Accelerator: string(KVM), Reason: "a guest ran with KVM"}, nil
+			return hypervisor.Facts{Accelerator: string(KVM), Reason: "a guest ran with KVM", Weaker: f.Weaker}, nil
 		}
 		if ctx.Err() != nil {
 			return hypervisor.Facts{}, ctx.Err()
@@ -90,7 +119,7 @@ func (d *Driver) choose(ctx context.Context, binary string) (hypervisor.Facts, e
 			return hypervisor.Facts{}, fault.New(fault.Unavailable, trouble)
 		}
 	}
-	if err := d.prove(ctx, command{binary, TCG}, tcgLimit); err != nil {
+	if err := d.prove(ctx, command{binary, TCG, f}, tcgLimit); err != nil {
 		if ctx.Err() != nil {
 			return hypervisor.Facts{}, ctx.Err()
 		}
@@ -99,16 +128,17 @@ func (d *Driver) choose(ctx context.Context, binary string) (hypervisor.Facts, e
 	if want == TCG {
 		trouble = "the configuration asks for TCG"
 	}
-	return hypervisor.Facts{Accelerator: string(TCG), Reason: trouble}, nil
+	return hypervisor.Facts{Accelerator: string(TCG), Reason: trouble, Weaker: f.Weaker}, nil
 }
 
-// prove runs a guest that says a few words, in the way that machines are run,
-// and returns an error unless they are heard within limit. That KVM can be
-// opened proves nothing: there are hosts where its guests never get anywhere.
+// prove runs a guest that goes the way of a kernel, see guest.lst, in the way
+// that machines are run, and returns an error unless it is through within limit.
+// That KVM can be opened proves nothing, nor does a guest that says a word: there
+// are hosts that emulate what they can't run, so that kernels seem to hang.
 func (d *Driver) prove(ctx context.Context, c command, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	disk, err := bootDisk()
+	disk, err := guestDisk()
 	if err != nil {
 		return err
 	}
@@ -119,13 +149,14 @@ func (d *Driver) prove(ctx context.Context, c command, limit time.Duration) erro
 	}
 	defer func() { _ = out.Close() }()
 
-	cmd := exec.CommandContext(ctx, c.binary, probeLine(c.accel)...)
-	confine(cmd, d.config.Users.First, c.accel)
 	// Nobody looks for this guest later, so it must not outlive a crash of this
 	// process. The signal comes when the thread ends that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd, err := d.cell(d.config.Users.probe(), c).Command(ctx, d.config.Helper, c.binary, probeLine(c.accel)...)
+	if err != nil {
+		return err
+	}
 	complaint := &head{limit: 4 << 10}
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = in, complaint, time.Second
 	cmd.ExtraFiles = []*os.File{disk}
@@ -133,8 +164,9 @@ func (d *Driver) prove(ctx context.Context, c command, limit time.Duration) erro
 	if err = errors.Join(err, in.Close()); err != nil {
 		return err
 	}
-	heard, ended := make(chan bool, 1), make(chan struct{})
-	go func() { heard <- hear(out, spokenWords) }()
+	said, ended := &speech{}, make(chan struct{})
+	heard := make(chan bool, 1)
+	go func() { heard <- said.hear(out, spokenWords) }()
 	go func() { _ = cmd.Wait(); close(ended) }()
 	select {
 	case ok := <-heard: // false: it closed its output
@@ -146,10 +178,10 @@ func (d *Driver) prove(ctx context.Context, c command, limit time.Duration) erro
 		case !dead:
 			return errors.New("QEMU closed its output and hangs")
 		}
-		return errors.New(withWords("QEMU gave up", lastWords(complaint.Bytes())))
+		return errors.New(withWords("QEMU gave up"+said.step(", its guest got as far as %q"), lastWords(complaint.Bytes())))
 	case <-ctx.Done():
 		bereaved(ended)
-		return fmt.Errorf("a guest said nothing within %v", limit)
+		return fmt.Errorf("a guest did not do its work within %v%s", limit, said.step(": it got as far as %q"))
 	}
 }
 
@@ -166,14 +198,23 @@ func bereaved(ended <-chan struct{}) bool {
 	}
 }
 
+// speech is what a guest has said so far.
+type speech struct {
+	mu   sync.Mutex
+	text []byte
+}
+
 // hear reports whether words come out of r before it ends.
-func hear(r io.Reader, words string) bool {
-	var all []byte
+func (s *speech) hear(r io.Reader, words string) bool {
 	part := make([]byte, 4<<10)
-	for len(all) < 64<<10 {
+	for total := 0; total < 64<<10; {
 		n, err := r.Read(part)
-		all = append(all, part[:n]...)
-		if bytes.Contains(all, []byte(words)) {
+		total += n
+		s.mu.Lock()
+		s.text = append(s.text, part[:n]...)
+		found := bytes.Contains(s.text, []byte(words))
+		s.mu.Unlock()
+		if found {
 			return true
 		}
 		if err != nil {
@@ -181,6 +222,19 @@ func hear(r io.Reader, words string) bool {
 		}
 	}
 	return false
+}
+
+// step names the last of its steps that the guest has told of, in the words of
+// format; it returns "" for one that told of none.
+func (s *speech) step(format string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, step := range slices.Backward(steps) {
+		if bytes.Contains(s.text, []byte(step)) {
+			return fmt.Sprintf(format, step)
+		}
+	}
+	return ""
 }
 
 // head keeps the beginning of what is written to it.
@@ -232,60 +286,60 @@ func version(ctx context.Context, binary string) (string, error) {
 	return string(m[1]), nil
 }
 
-// kvmGroup returns the group that may use KVM.
+// kvmDevice is how KVM is reached.
+const kvmDevice = "/dev/kvm"
+
+// kvmGroup returns the group that may use the host's KVM.
 func kvmGroup() (uint32, error) {
-	info, err := os.Stat("/dev/kvm")
-	if err != nil {
+	var info unix.Stat_t
+	if err := unix.Stat(kvmDevice, &info); err != nil {
 		return 0, err
 	}
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || info.Mode()&0o060 != 0o060 {
+	if info.Mode&0o060 != 0o060 {
 		return 0, os.ErrPermission
 	}
-	return s.Gid, nil
+	return info.Gid, nil
 }
 
-// kvmHint says what to do when machines are not allowed to use KVM.
+// kvmHint says what to do when machines are not allowed to use KVM. Those of an
+// agent that is root get a device of their own.
 func kvmHint() string {
-	info, err := os.Stat("/dev/kvm")
-	if err != nil {
+	if _, err := os.Stat(kvmDevice); err != nil || os.Getuid() == 0 || unix.Access(kvmDevice, unix.R_OK|unix.W_OK) == nil {
 		return ""
 	}
-	if gid, err := kvmGroup(); info.Mode()&0o006 == 0o006 || err == nil && gid != 0 {
-		return ""
-	}
-	return "; machines may not open /dev/kvm, run: chgrp kvm /dev/kvm && chmod 660 /dev/kvm"
+	return "; machines may not open /dev/kvm, add the agent's user to its group: usermod -aG kvm USER"
 }
 
 // probeKey is everything that the outcome of the probe depends on.
 func (d *Driver) probeKey(binary, version string) string {
 	boot, _ := bootID() // without one, KVM's state still counts
-	kvm := fmt.Sprint(unix.Access("/dev/kvm", unix.R_OK|unix.W_OK))
-	if info, err := os.Stat("/dev/kvm"); err == nil {
+	kvm := fmt.Sprint(unix.Access(kvmDevice, unix.R_OK|unix.W_OK))
+	if info, err := os.Stat(kvmDevice); err == nil {
 		if s, ok := info.Sys().(*syscall.Stat_t); ok {
 			kvm += fmt.Sprintf(" %o %d:%d", s.Mode, s.Uid, s.Gid)
 		}
 	}
-	return fmt.Sprintf("%s|%s|%s|%s|%s|%d", boot, binary, version, d.config.Accelerator, kvm, d.config.Users.First)
+	const guest = 2 // raised when what it does changes
+	return fmt.Sprintf("%d|%s|%s|%s|%s|%s|%d", guest, boot, binary, version, d.config.Accelerator, kvm, d.config.Users.probe())
 }
 
 type proof struct {
-	Key   string           `json:"key"`
-	Facts hypervisor.Facts `json:"facts"`
+	Key   string `json:"key"`
+	Found found  `json:"found"`
 }
 
 // remember returns what an earlier process found under the same circumstances.
-func (d *Driver) remember(key string) (hypervisor.Facts, bool) {
+func (d *Driver) remember(key string) (found, bool) {
 	var p proof
 	text, err := d.root.ReadFile(probeFile)
 	if err != nil || json.Unmarshal(text, &p) != nil {
-		return hypervisor.Facts{}, false
+		return found{}, false
 	}
-	return p.Facts, p.Key == key
+	return p.Found, p.Key == key
 }
 
 // keep is best effort: without it the next process proves again.
-func (d *Driver) keep(key string, f hypervisor.Facts) {
+func (d *Driver) keep(key string, f found) {
 	text, err := json.Marshal(proof{key, f})
 	if err == nil {
 		err = writeFile(d.root, probeFile, text)

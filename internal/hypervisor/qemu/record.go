@@ -87,7 +87,7 @@ func (d *Driver) enlist(id string) (record, error) {
 }
 
 // freeUser returns the user of machine id: the lowest of the range that no
-// other machine has, or the agent's own unless that is root.
+// other machine has and no process is, or the agent's own unless that is root.
 func (d *Driver) freeUser(id string) (uint32, error) {
 	if os.Getuid() != 0 {
 		return uint32(os.Getuid()), nil
@@ -110,12 +110,12 @@ func (d *Driver) freeUser(id string) (uint32, error) {
 		taken[r.UID] = true
 	}
 	users := d.config.Users
-	for n := range users.Count {
-		if !taken[users.First+n] {
-			return users.First + n, nil
+	for n := range users.Count - 1 { // the last is the probe's
+		if uid := users.First + n; !taken[uid] && idle(uid) {
+			return uid, nil
 		}
 	}
-	return 0, fault.Newf(fault.Exhausted, "all %d user ids for machines are taken", users.Count)
+	return 0, fault.Newf(fault.Exhausted, "all %d user ids for machines are taken: give more with --vm-uids", users.Count-1)
 }
 
 // process returns the living process of machine id, also one that was started

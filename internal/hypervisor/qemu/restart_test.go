@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 )
@@ -32,6 +34,15 @@ const nobody = 65534
 const inheritedFile = "/etc/passwd"
 
 func TestMain(m *testing.M) {
+	syscall.Umask(0o077) // as in an agent
+	if len(os.Args) > 1 && os.Args[1] == confine.Helper {
+		fmt.Fprintln(os.Stderr, confine.Main(os.Args[2:]))
+		os.Exit(1)
+	}
+	if len(os.Args) > 1 && os.Args[1] == intruderArgument {
+		intrude(os.Args[2:])
+		os.Exit(0)
+	}
 	if dir := os.Getenv(agentFolder); dir != "" {
 		fmt.Println(runAgent(dir, os.Getenv(agentBinary)))
 		select {}
@@ -285,6 +296,13 @@ func publicDir(t *testing.T) string {
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(publicDir(t), "qemu")
+	replace(t, path, text)
+	return path
+}
+
+// replace makes the file at path such a stand-in.
+func replace(t *testing.T, path, text string) {
+	t.Helper()
 	real, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		t.Fatal(err)
@@ -292,8 +310,8 @@ func script(t *testing.T, text string) string {
 	// While a process that was just forked has the file open for writing, it can't be run.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	if err := os.WriteFile(path, []byte("#!/bin/sh\nQEMU="+real+"\n"+text+"\n"), 0o755); err != nil { //nolint:gosec // to be run by others
+	err = os.WriteFile(path, []byte("#!/bin/sh\nQEMU="+real+"\n"+text+"\n"), 0o755) //nolint:gosec // to be run by others
+	if err = errors.Join(err, os.Chmod(path, 0o755)); err != nil {                  //nolint:gosec // see above
 		t.Fatal(err)
 	}
-	return path
 }

@@ -18,7 +18,7 @@ import (
 
 // start starts machine m, which is known not to live, and returns when it
 // runs. After an error nothing runs, and the record says why.
-func (d *Driver) start(ctx context.Context, m hypervisor.Machine, accel Accelerator) error {
+func (d *Driver) start(ctx context.Context, m hypervisor.Machine, f found) error {
 	binary, err := d.binary()
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (d *Driver) start(ctx context.Context, m hypervisor.Machine, accel Accelera
 	if err != nil {
 		return err
 	}
-	if err := d.launch(ctx, dir, m, rec, command{binary, accel}); err != nil {
+	if err := d.launch(ctx, dir, m, rec, command{binary, Accelerator(f.Accelerator), f}); err != nil {
 		rec.Reason = "it did not start: " + err.Error()
 		return errors.Join(err, d.write(m.ID, rec))
 	}
@@ -46,6 +46,7 @@ func (d *Driver) start(ctx context.Context, m hypervisor.Machine, accel Accelera
 type command struct {
 	binary string
 	accel  Accelerator
+	found  found
 }
 
 // launch makes the process, notes it, and waits for it to run the guest.
@@ -62,10 +63,16 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 	defer func() { _ = log.Close() }()
 
 	// The machine outlives the order to start it.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.binary, commandLine(m, c.accel)...)
+	cell, err := d.cellOf(m, rec.UID, c)
+	if err != nil {
+		return err
+	}
+	cmd, err := cell.Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
+	if err != nil {
+		return err
+	}
 	cmd.ExtraFiles = open.inherited(m.NIC.File)
 	cmd.Stdout, cmd.Stderr = log, log
-	confine(cmd, rec.UID, c.accel)
 	if err := keepToOurselves(); err != nil {
 		return err
 	}
@@ -91,21 +98,6 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 		err = fault.New(fault.Internal, withWords("QEMU does not run", withWords(err.Error(), d.said(m.ID))))
 	}
 	return err
-}
-
-// confine makes cmd a process of its own session that has no rights but its
-// files: no environment, no groups, and, where the agent is root, user uid.
-func confine(cmd *exec.Cmd, uid uint32, accel Accelerator) {
-	cmd.Dir, cmd.Env = "/", []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if os.Getuid() != 0 {
-		return
-	}
-	who := &syscall.Credential{Uid: uid, Gid: uid}
-	if gid, err := kvmGroup(); accel == KVM && err == nil && gid != 0 {
-		who.Groups = []uint32{gid}
-	}
-	cmd.SysProcAttr.Credential = who
 }
 
 // keepToOurselves keeps processes that are started from inheriting files that
