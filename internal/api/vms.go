@@ -179,8 +179,10 @@ type updateAndCutRequest struct {
 }
 
 type vmUpdateAndCut struct {
-	vmUpdate
-	Cut bool `json:"cutConnections,omitempty" doc:"End the connections through ports that are closed. Needs openPorts."`
+	ID    string     `json:"id"`
+	Name  *string    `json:"vmName,omitempty" pattern:"^[A-Za-z0-9-]+$"`
+	Ports []openPort `json:"openPorts,omitempty" maxItems:"51" doc:"The whole set."`
+	Cut   bool       `json:"cutConnections,omitempty" doc:"End the connections through ports that are closed. Needs openPorts."`
 }
 
 type vmUpdate struct {
@@ -190,14 +192,14 @@ type vmUpdate struct {
 }
 
 func (a *api) updateVMs(c *call, in updateRequest) (none, error) {
-	wide := updateAndCutRequest{}
-	for _, u := range in.Updates {
-		wide.Updates = append(wide.Updates, vmUpdateAndCut{vmUpdate: u})
+	if in.Updates == nil {
+		return none{}, missing("updates")
 	}
-	if in.Updates != nil && wide.Updates == nil {
-		wide.Updates = []vmUpdateAndCut{}
+	same := make([]vmUpdateAndCut, len(in.Updates))
+	for i, u := range in.Updates {
+		same[i] = vmUpdateAndCut{ID: u.ID, Name: u.Name, Ports: u.Ports}
 	}
-	return a.updateVMsAndCut(c, wide)
+	return a.updateVMsAndCut(c, updateAndCutRequest{same})
 }
 
 func (a *api) updateVMsAndCut(c *call, in updateAndCutRequest) (none, error) {

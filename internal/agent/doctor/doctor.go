@@ -70,6 +70,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	} else {
 		results = append(results, c.ports(), c.pool(ctx))
 	}
+	results = append(results, c.cgroups())
 	if err == nil {
 		results = append(results, confinement(facts))
 	}

@@ -29,9 +29,8 @@ func update(s *session.Session) *cobra.Command {
 			"unless --cut ends those through ports that are closed.",
 		Example: session.Lines(
 			"cpucloud vm update web --name www",
-			"cpucloud vm update web --add-port 443 --remove-port 80",
+			"cpucloud vm update web --add-port 443 --remove-port 80 --cut",
 			"cpucloud vm update web --port 22 --port 53/udp",
-			"cpucloud vm update web --remove-port 5432 --cut",
 			"cpucloud vm update web --close-all-ports --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),

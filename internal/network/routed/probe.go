@@ -192,8 +192,10 @@ func (c Config) findFilter() Finding {
 	if err != nil || upErr != nil || len(route) == 0 || route[0].LinkIndex == up.Attrs().Index {
 		return Finding{Name: name, Found: "strict, and the default route is by the uplink"}
 	}
-	return Finding{name, "strict, and the default route is not by " + c.Uplink + ": what comes to VMs is lost",
-		"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf." + c.Uplink + ".rp_filter=2", false}
+	return Finding{
+		name, "strict, and the default route is not by " + c.Uplink + ": what comes to VMs is lost",
+		"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf." + c.Uplink + ".rp_filter=2", false,
+	}
 }
 
 // findForwarding looks for rules of others that drop what VMs are sent: a chain
@@ -211,8 +213,10 @@ func (c Config) findForwarding() Finding {
 	for _, ch := range chains {
 		if ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop && ch.Hooknum != nil && *ch.Hooknum == *nftables.ChainHookForward &&
 			ch.Table.Name != tableName && ch.Table.Family != nftables.TableFamilyARP && ch.Table.Family != nftables.TableFamilyNetdev {
-			return Finding{name, fmt.Sprintf("the chain %s of the table %s drops what is forwarded", ch.Name, ch.Table.Name),
-				"let VMs' packets through it: iifname and oifname " + `"` + tapPrefix + `*"`, false}
+			return Finding{
+				name, fmt.Sprintf("the chain %s of the table %s drops what is forwarded", ch.Name, ch.Table.Name),
+				"let VMs' packets through it: iifname and oifname " + `"` + tapPrefix + `*"`, false,
+			}
 		}
 	}
 	return Finding{Name: name, Found: "the agent turns it on for the uplink and the taps alone, and nothing else drops what is forwarded"}

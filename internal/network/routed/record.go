@@ -63,7 +63,7 @@ func (c Config) readRecords() (map[string]record, error) {
 		}
 		var r record
 		if err := readJSON(c.recordPath(id), &r); err != nil || r.ID != id || r.Check() != nil {
-			c.Log.Warn("record of a link can't be read", "vm_id", id, "error", err) //nolint:sloglint // the caller's context ends with the call
+			c.Log.Warn("record of a link can't be read", "vm_id", id, "error", err)
 			continue
 		}
 		records[id] = r

@@ -49,8 +49,9 @@ func field(base expr.PayloadBase, offset int, data ...byte) rule {
 	return load(payload(base, uint32(offset), uint32(len(data))), expr.CmpOpEq, data...) //nolint:gosec // offsets of headers
 }
 
-func notField(base expr.PayloadBase, offset int, data ...byte) rule {
-	return load(payload(base, uint32(offset), uint32(len(data))), expr.CmpOpNeq, data...) //nolint:gosec // offsets of headers
+// notField matches packets whose network header is another one there.
+func notField(offset int, data ...byte) rule {
+	return load(payload(nh, uint32(offset), uint32(len(data))), expr.CmpOpNeq, data...) //nolint:gosec // offsets of headers
 }
 
 // bits matches a field of which some bits are as in value.

@@ -58,15 +58,13 @@ func readRules() (ruleset, error) {
 		if ch.Table.Name != tableName {
 			continue
 		}
-		switch ch.Table.Family {
-		case nftables.TableFamilyINet:
+		if ch.Table.Family == nftables.TableFamilyNetdev {
+			r.there, r.taps[ch.Name] = true, ch.Hooknum != nil
+		} else if ch.Table.Family == nftables.TableFamilyINet {
 			r.there = true
 			if strings.HasPrefix(ch.Name, "version-") {
 				r.version = ch.Name
 			}
-		case nftables.TableFamilyNetdev:
-			r.there = true
-			r.taps[ch.Name] = ch.Hooknum != nil
 		}
 	}
 	if !r.there {

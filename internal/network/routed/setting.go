@@ -123,8 +123,13 @@ func (h *host) unsettle() error {
 func (h *host) setTap(name string) error {
 	v4, v6 := "ipv4/conf/"+name+"/", "ipv6/conf/"+name+"/"
 	all := []setting{
-		{v4 + "forwarding", "1"}, {v4 + "rp_filter", "1"}, {v4 + "accept_redirects", "0"}, {v4 + "send_redirects", "0"},
-		{v4 + "accept_source_route", "0"}, {v4 + "arp_ignore", "1"}, {v4 + "proxy_arp", "0"},
+		{v4 + "forwarding", "1"},
+		{v4 + "rp_filter", "1"},
+		{v4 + "accept_redirects", "0"},
+		{v4 + "send_redirects", "0"},
+		{v4 + "accept_source_route", "0"},
+		{v4 + "arp_ignore", "1"},
+		{v4 + "proxy_arp", "0"},
 	}
 	if !h.Pool6.IsValid() {
 		if read(v6+"disable_ipv6") != "" { // a kernel without IPv6 has none to turn off

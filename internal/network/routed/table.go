@@ -127,20 +127,20 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 	)
 	// Of ARP: Ethernet and IPv4, a question, by the VM of itself, for the gateway.
 	t.chain(c, t.netdev, "guardarp", nil,
-		on(notField(nh, 0, 0, 1, 8, 0, 6, 4, 0, 1), drop),
+		on(notField(0, 0, 1, 8, 0, 6, 4, 0, 1), drop),
 		on(notIn(s4, iif, source, fieldPart(nh, 14, 4)), drop),
 		on(notIn(s4, iif, fieldPart(nh, 8, 6), fieldPart(nh, 14, 4)), drop),
-		on(notField(nh, 24, gateway4.AsSlice()...), drop),
+		on(notField(24, gateway4.AsSlice()...), drop),
 		on(accept),
 	)
 	// Of neighbour discovery the same: a solicitation for fe80::1 with the VM's
 	// MAC as its one option. 135 is the solicitation, 133 to 137 are all there is.
 	t.chain(c, t.netdev, "neighbour", nil,
-		on(notField(nh, 40, 135, 0), drop),
-		on(notField(nh, 4, 0, 32), drop),
-		on(notField(nh, 7, 255), drop),
-		on(notField(nh, 48, gateway6.AsSlice()...), drop),
-		on(notField(nh, 64, 1, 1), drop),
+		on(notField(40, 135, 0), drop),
+		on(notField(4, 0, 32), drop),
+		on(notField(7, 255), drop),
+		on(notField(48, gateway6.AsSlice()...), drop),
+		on(notField(64, 1, 1), drop),
 		on(notIn(card6, iif, source), drop),
 		on(notIn(card6, iif, fieldPart(nh, 66, 6)), drop),
 		on(field(nh, src6, gateway6.AsSlice()...), drop),
