@@ -42,7 +42,7 @@ type Network struct {
 	Gateway netip.Addr   // on the link even if Address doesn't say so
 
 	Address6 netip.Prefix // not valid where there is no IPv6
-	Gateway6 netip.Addr   // on the link
+	Gateway6 netip.Addr   // of the link: fe80::…
 
 	DNS []netip.Addr
 }
