@@ -50,12 +50,9 @@ func update(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			u := client.Update{ID: v.ID, Name: c.name}
-			if u.Ports, err = c.ports(v.Ports); err != nil {
+			u, err := c.of(v)
+			if err != nil {
 				return err
-			}
-			if u.Cut = c.cut; u.Cut && u.Ports == nil {
-				u.Ports = append([]client.Port{}, v.Ports...)
 			}
 			if err := c.dry.Of(cloud).UpdateVMs(cmd.Context(), u); err != nil {
 				return err
@@ -67,6 +64,9 @@ func update(s *session.Session) *cobra.Command {
 			}
 			if u.Ports != nil && slices.Contains(v.Ports, sshPort) && !slices.Contains(u.Ports, sshPort) {
 				s.Notef("warning: 22/tcp is closed now; SSH can't connect until `cpucloud vm update %s --add-port 22`", v.ID)
+			}
+			if u.Cut {
+				s.Notef("connections through closed ports are cut, those through open ones stay")
 			}
 			if v, err = cloud.VM(cmd.Context(), v.ID); err != nil {
 				return err
@@ -88,6 +88,15 @@ func update(s *session.Session) *cobra.Command {
 	}
 	cmd.MarkFlagsMutuallyExclusive("port", "close-all-ports")
 	return cmd
+}
+
+// of returns what is to be changed of a VM.
+func (c change) of(v client.VM) (u client.Update, err error) {
+	u = client.Update{ID: v.ID, Name: c.name, Cut: c.cut}
+	if u.Ports, err = c.ports(v.Ports); u.Cut && u.Ports == nil {
+		u.Ports = append([]client.Port{}, v.Ports...)
+	}
+	return u, err
 }
 
 // changed returns how a VM would be after an update.
