@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,11 +19,9 @@ import (
 	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
 
-// The program of these tests starts VMs as cpucloud does: by itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == confine.Helper {
-		fmt.Fprintln(os.Stderr, confine.Main(os.Args[2:]))
-		os.Exit(1)
+	if len(os.Args) > 1 && os.Args[1] == confine.Helper { // a machine that the tests start
+		os.Exit(run())
 	}
 	testscript.Main(m, map[string]func(){"cpucloud": func() { os.Exit(run()) }})
 }

@@ -161,10 +161,11 @@ func (t target) rights() map[string]func() error {
 			return errors.New("there is none")
 		},
 		"gain privileges by a program": func() error {
-			if on, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || on == 1 {
-				return fmt.Errorf("renounced, %v", err)
+			on, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+			if err == nil && on == 1 {
+				return errors.New("renounced")
 			}
-			return nil
+			return err
 		},
 		"open more files":   raises(unix.RLIMIT_NOFILE),
 		"dump its memory":   raises(unix.RLIMIT_CORE),
@@ -212,7 +213,7 @@ func clones(flags uintptr) error {
 	pid, _, e := unix.RawSyscall(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0)
 	if e == 0 && pid == 0 {
 		for {
-			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+			_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 		}
 	}
 	return failed(e)
@@ -231,7 +232,7 @@ func (t target) floods() map[string]func() error {
 				pid, _, e := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 				if e == 0 && pid == 0 {
 					for {
-						unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
+						_, _, _ = unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
 					}
 				}
 				if e != 0 {
