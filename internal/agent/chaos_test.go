@@ -43,7 +43,7 @@ func chaos(r *rig, dice *rand.Rand) {
 	for range 60 {
 		id := fmt.Sprint("0x", dice.IntN(vms))
 		o, asked := orders[id]
-		switch dice.IntN(10) {
+		switch dice.IntN(11) {
 		case 0, 1:
 			if !asked {
 				o = order(id, 1, ssh)
@@ -72,6 +72,11 @@ func chaos(r *rig, dice *rand.Rand) {
 				r.host.Restart()
 				_ = r.net.Crash()
 				r.start()
+			}
+		case 10:
+			if asked && o.Goal != vm.Remove {
+				o.Generation++
+				o.Restart, o.Abrupt = o.Generation, dice.IntN(2) == 0
 			}
 		case 9:
 			if asked && o.Goal != vm.Remove {

@@ -32,11 +32,7 @@ func (k *keeper) halt(ctx context.Context, o vm.Order) error {
 		return err
 	}
 	if running {
-		k.book.update(ctx, o.ID, func(e *entry) {
-			e.Asked = k.Now()
-			e.tell(key, e.Asked, "its guest is asked to power itself off")
-		})
-		off, err := k.powersOff(ctx, o.ID)
+		off, err := k.powersOff(ctx, o.ID, key)
 		if err != nil {
 			return err
 		}
@@ -63,8 +59,12 @@ func (k *keeper) halt(ctx context.Context, o vm.Order) error {
 
 // powersOff asks the guest of a VM to power itself off and reports whether it
 // was gone in time. How long is counted anew by every start of the agent: the
-// last one may have died before it asked.
-func (k *keeper) powersOff(ctx context.Context, id string) (bool, error) {
+// last one may have died before it asked. It is told in the VM's story under key.
+func (k *keeper) powersOff(ctx context.Context, id, key string) (bool, error) {
+	k.book.update(ctx, id, func(e *entry) {
+		e.Asked = k.Now()
+		e.tell(key, e.Asked, "its guest is asked to power itself off")
+	})
 	patience, cancel := context.WithTimeout(ctx, offTime)
 	defer cancel()
 	for polls := 0; ; polls++ {

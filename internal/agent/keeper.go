@@ -120,7 +120,7 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 		v := asked[id]
 		switch {
 		case w.verb == Watch && v != Watch,
-			w.verb == Launch && (v == Halt || v == Remove || v == Quarantine),
+			(w.verb == Launch || w.verb == Restart) && (v == Halt || v == Remove || v == Quarantine),
 			w.verb == Halt && v != Halt:
 			w.cancel()
 		}
@@ -160,6 +160,8 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 		return k.launch(ctx, t.Order)
 	case Connect:
 		return k.connect(ctx, t.Order)
+	case Restart:
+		return k.restart(ctx, t.Order)
 	case Watch:
 		return k.watch(ctx, t.Order)
 	case Halt:

@@ -187,6 +187,8 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 		switch {
 		case !again:
 			e.tell("machine", now, fmt.Sprintf("machine started with %d vCPU and %d GiB of memory", o.VCPU, o.RAMGiB))
+		case o.Restart > e.Restarted:
+			e.tell(restartKey(o), now, "restarted, with the disk and the address that it had")
 		case e.Halted:
 			e.Halted = false
 			e.Resumes++
@@ -195,6 +197,7 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 			e.Restarts++
 			e.tell("restart", now, fmt.Sprintf("the machine had stopped and was started again (%d times by now)", e.Restarts))
 		}
+		e.Restarted = o.Restart // what is started now need not be started anew
 	})
 	return nil
 }

@@ -56,6 +56,10 @@ func (m mortalHypervisor) Shutdown(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Shutdown(context.WithoutCancel(ctx), id) })
 }
 
+func (m mortalHypervisor) Reset(ctx context.Context, id string) error {
+	return m.do(func() error { return m.Driver.Reset(context.WithoutCancel(ctx), id) })
+}
+
 func (m mortalHypervisor) Destroy(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Destroy(context.WithoutCancel(ctx), id) })
 }
@@ -111,17 +115,23 @@ func endAnywhere(r *rig, n int, after bool) {
 	disk := ""
 	sound := r.config
 	for _, stage := range []struct {
-		ports []vm.Port
-		goal  vm.Goal
-		phase vm.Phase
+		ports   []vm.Port
+		goal    vm.Goal
+		phase   vm.Phase
+		restart bool
 	}{
-		{[]vm.Port{ssh}, vm.Run, vm.Ready},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready},
-		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted},
-		{[]vm.Port{ssh}, vm.Run, vm.Ready},
-		{nil, vm.Remove, vm.Absent},
+		{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
+		{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
+		{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
+		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
+		{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
+		{nil, vm.Remove, vm.Absent, false},
 	} {
 		o.Ports, o.Goal = stage.ports, stage.goal
+		begun := r.starts("0xA")
+		if stage.restart {
+			o.Restart = o.Generation
+		}
 		l := &life{left: n, after: after, end: func() {}}
 		r.config = sound
 		r.config.Hypervisor, r.config.Network = mortalHypervisor{sound.Hypervisor, l}, mortalNetwork{sound.Network, l}
@@ -134,6 +144,9 @@ func endAnywhere(r *rig, n int, after bool) {
 		r.config = sound
 		r.start()
 		r.reaches("0xA", o.Generation, stage.phase)
+		if stage.restart && r.starts("0xA") == begun {
+			r.Error("it was not started anew")
+		}
 		if now := r.disk("0xA"); disk != "" && now != disk && stage.goal != vm.Remove {
 			r.Errorf("disk was %q, is %q", disk, now)
 		} else {

@@ -16,6 +16,7 @@ type Verb string
 const (
 	Launch     Verb = "launch"     // make what is missing and start the machine
 	Connect    Verb = "connect"    // make the network agree; the machine is left alone
+	Restart    Verb = "restart"    // start the running machine anew
 	Watch      Verb = "watch"      // wait until the running machine answers
 	Halt       Verb = "halt"       // have the machine power off, keep its disk
 	Remove     Verb = "remove"     // end the machine, purge its disk
@@ -41,6 +42,7 @@ type Sight struct {
 	Started    bool             // its machine was started at some time
 	Ready      bool             // its machine has answered since it was started
 	Asked      time.Time        // when its guest was asked to power off; zero once it has, or need not
+	Restarted  int64            // the restart that was last fulfilled, by its generation
 	Broken     bool             // trying again will not help
 	Tried      int64            // the generation that NotBefore is about
 	NotBefore  time.Time        // when the next try is due
@@ -113,6 +115,8 @@ func next(now time.Time, o vm.Order, s Sight) Verb {
 		switch {
 		case running && s.leaving(now):
 			return "" // asked to power off by an order before this one: it is launched once it has, or goes on
+		case running && due && o.Restart > s.Restarted:
+			return Restart
 		case running && due && (s.Generation != o.Generation || !s.Asked.IsZero() || !agrees(s.Link, o)):
 			return Connect
 		case running && !s.Ready:

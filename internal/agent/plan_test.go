@@ -45,6 +45,8 @@ func TestPlan(t *testing.T) {
 	halt.Goal = vm.Halt
 	later := run
 	later.Generation = 3
+	anew := later
+	anew.Restart = 3
 	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true}
 	with := func(change func(*agent.Sight)) []agent.Sight { s := well; change(&s); return []agent.Sight{s} }
 	for name, tt := range map[string]struct {
@@ -90,6 +92,12 @@ func TestPlan(t *testing.T) {
 		"same order, did not go":      {[]vm.Order{run}, with(func(s *agent.Sight) { s.Asked = noon.Add(-time.Minute) }), agent.Connect},
 		"run again, asked tomorrow":   {[]vm.Order{later}, with(func(s *agent.Sight) { s.Asked = noon.Add(24 * time.Hour) }), agent.Connect},
 		"run again, went":             {[]vm.Order{later}, with(func(s *agent.Sight) { s.Machine, s.Asked = hypervisor.Exited, noon }), agent.Launch},
+		"to restart":                  {[]vm.Order{anew}, []agent.Sight{well}, agent.Restart},
+		"to restart, exited":          {[]vm.Order{anew}, with(func(s *agent.Sight) { s.Machine = hypervisor.Exited }), agent.Launch},
+		"to restart, may yet go":      {[]vm.Order{anew}, with(func(s *agent.Sight) { s.Asked = noon }), ""},
+		"to restart, not ready":       {[]vm.Order{anew}, with(func(s *agent.Sight) { s.Ready = false }), agent.Restart},
+		"restarted":                   {[]vm.Order{anew}, with(func(s *agent.Sight) { s.Generation, s.Restarted = 3, 3 }), ""},
+		"restarted, then other ports": {[]vm.Order{anew}, with(func(s *agent.Sight) { s.Generation, s.Restarted = 2, 3 }), agent.Connect},
 		"to be removed, may yet go":   {[]vm.Order{gone}, with(func(s *agent.Sight) { s.Asked = noon }), agent.Remove},
 		"halted, and tried too early": {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Tried, s.NotBefore = 2, noon.Add(1) }), ""},
 		"broken":                      {[]vm.Order{run}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, ""},
@@ -129,7 +137,13 @@ func (h host) do(task agent.Task, steps int) {
 	case agent.Launch:
 		does = []func(){
 			func() { s.Files = true }, func() { s.Link = link(o) }, func() { s.Ready, s.Asked = false, time.Time{} },
-			func() { s.Machine = hypervisor.Running }, func() { s.Started, s.Generation = true, o.Generation },
+			func() { s.Machine = hypervisor.Running }, func() { s.Started, s.Generation, s.Restarted = true, o.Generation, o.Restart },
+		}
+	case agent.Restart:
+		does = []func(){
+			func() { s.Asked = noon.Add(time.Hour) }, func() { s.Machine = hypervisor.Exited }, func() { s.Machine = "" }, func() { s.Asked = time.Time{} },
+			func() { s.Link, s.Ready, s.Files = link(o), false, true }, func() { s.Machine = hypervisor.Running },
+			func() { s.Started, s.Generation, s.Restarted = true, o.Generation, o.Restart },
 		}
 	case agent.Connect:
 		does = []func(){func() { s.Link = link(o) }, func() { s.Generation, s.Asked = o.Generation, time.Time{} }}
@@ -186,6 +200,7 @@ func drawHost(t *rapid.T) host {
 func drawOrder(t *rapid.T, id string) vm.Order {
 	o := order(id, rapid.Int64Range(1, 3).Draw(t, "generation"))
 	o.Goal = rapid.SampledFrom([]vm.Goal{vm.Run, vm.Run, vm.Halt, vm.Remove}).Draw(t, "goal")
+	o.Restart = rapid.Int64Range(0, o.Generation).Draw(t, "restart")
 	for _, n := range []uint16{22, 80, 443} {
 		if rapid.Bool().Draw(t, "port") {
 			o.Ports = append(o.Ports, vm.Port{Number: n, Protocol: vm.TCP})
@@ -207,7 +222,7 @@ func drawOrders(t *rapid.T) []vm.Order {
 // Whatever is wanted and seen: only a VM with an order to remove is removed,
 // only one with an order to halt is halted and nothing else is done to it, one
 // that nobody asked for is only ever quarantined, a running machine is never
-// launched, and no VM has two tasks.
+// launched and only restarted where that is asked for, and no VM has two tasks.
 func TestPlanNeverDestroysUnasked(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -228,6 +243,8 @@ func TestPlanNeverDestroysUnasked(t *testing.T) {
 				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
 			case asked && (task.Verb == agent.Halt) != (o.Goal == vm.Halt):
 				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
+			case task.Verb == agent.Restart && (o.Goal != vm.Run || o.Restart <= h[task.ID].Restarted || h[task.ID].Machine != hypervisor.Running):
+				t.Errorf("%s is restarted unasked", task.ID)
 			case task.Verb == agent.Launch && h[task.ID].Machine == hypervisor.Running:
 				t.Errorf("%s runs and is launched", task.ID)
 			}
@@ -266,7 +283,7 @@ func TestPlanConverges(t *testing.T) {
 			if o.Goal == vm.Halt && (s.Machine != "" || s.Generation != o.Generation || s.Files != start[o.ID].Files || s.Link != start[o.ID].Link) {
 				t.Errorf("%s is ordered halted, was %+v, is %+v", o.ID, start[o.ID], s)
 			}
-			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || s.Generation != o.Generation || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
+			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || s.Generation != o.Generation || s.Restarted < o.Restart || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
 				t.Errorf("%s is ordered to run, is %+v", o.ID, s)
 			}
 		}

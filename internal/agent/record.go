@@ -17,9 +17,10 @@ type record struct {
 	Begun      time.Time `json:"begun,omitzero"`   // when the machine was started for the first time
 	Started    time.Time `json:"started,omitzero"` // when it was last started
 	Restarts   int       `json:"restarts,omitempty"`
-	Asked      time.Time `json:"asked,omitzero"`    // when its guest was asked to power off, as long as it may obey
-	Halted     bool      `json:"halted,omitempty"`  // powered off by an order since it was last started
-	Resumes    int       `json:"resumes,omitempty"` // how often it was started after that
+	Restarted  int64     `json:"restarted,omitempty"` // the newest order to restart that is fulfilled, by its generation
+	Asked      time.Time `json:"asked,omitzero"`      // when its guest was asked to power off, as long as it may obey
+	Halted     bool      `json:"halted,omitempty"`    // powered off by an order since it was last started
+	Resumes    int       `json:"resumes,omitempty"`   // how often it was started after that
 	Ready      bool      `json:"ready"`
 	Broken     bool      `json:"broken"`
 	Elsewhere  bool      `json:"elsewhere,omitempty"` // it is Broken, and another server may do better
@@ -85,7 +86,7 @@ func (e *entry) begun() time.Time {
 func (e *entry) sight(id string) Sight {
 	return Sight{
 		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
-		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Asked: e.Asked, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
+		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Asked: e.Asked, Restarted: e.Restarted, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
 	}
 }
 

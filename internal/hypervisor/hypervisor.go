@@ -1,6 +1,6 @@
 // Package hypervisor is what the agent asks of the software that runs virtual
 // machines: is it usable here, make this machine run, which machines run, ask
-// this one to end, end it.
+// this one to end, start it anew, end it.
 package hypervisor
 
 import (
@@ -32,6 +32,11 @@ type Driver interface {
 	// is its own affair: one that is just booting hears nothing. A machine
 	// that doesn't run is no error.
 	Shutdown(ctx context.Context, id string) error
+
+	// Reset starts machine id anew at once, as its reset button does: the guest
+	// is not asked, and what it had not written is lost. A machine that doesn't run
+	// is no error.
+	Reset(ctx context.Context, id string) error
 
 	// Destroy ends machine id at once and forgets it; its disks stay. One
 	// that doesn't exist is no error.

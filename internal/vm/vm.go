@@ -56,6 +56,9 @@ type VM struct {
 
 	Cut int64 // the generation at which connections through closed ports were last to be cut; 0 for never
 
+	Restart int64 // the generation at which it was last to be started anew; 0 for never
+	Abrupt  bool  // without asking its guest
+
 	Limited bool // its account or API key has limits: what it is charged is counted
 
 	Wish string // what was asked of its place, as control wrote it; "" once it needs no other one
@@ -117,6 +120,10 @@ type Order struct {
 	// Cut is the generation at which connections through closed ports are to be
 	// cut: once, by who has not reached it.
 	Cut int64 `json:"cut,omitempty"`
+	// Restart is the generation at which the machine is to be started anew: once,
+	// by who has not started it since. Abrupt says not to ask its guest.
+	Restart int64 `json:"restart,omitempty"`
+	Abrupt  bool  `json:"abrupt,omitempty"`
 	// Tenant is the same for all VMs of one account on one server, and tells
 	// nothing of who that is: images that are not public are kept apart by it.
 	Tenant string `json:"tenant,omitempty"`
@@ -125,7 +132,7 @@ type Order struct {
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Cut: v.Cut, Spec: v.Spec}
+	return Order{ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Cut: v.Cut, Restart: v.Restart, Abrupt: v.Abrupt, Spec: v.Spec}
 }
 
 // Sighting is what an agent sees of one VM.

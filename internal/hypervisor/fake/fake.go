@@ -47,6 +47,7 @@ const (
 	Ensure   Operation = "ensure"
 	List     Operation = "list"
 	Shutdown Operation = "shutdown"
+	Reset    Operation = "reset"
 	Destroy  Operation = "destroy"
 )
 
@@ -55,6 +56,7 @@ type machine struct {
 	wanted hypervisor.Machine
 	nic    *os.File // as long as it runs
 	start  int      // which start of the host's this was, from 1
+	resets int      // since then
 }
 
 // NewHost returns a host without machines.
@@ -84,6 +86,16 @@ func (h *Host) Kill(id, reason string) {
 	if ended && h.OnEnd != nil {
 		h.OnEnd(id)
 	}
+}
+
+// Resets returns how often machine id was reset since it was started.
+func (h *Host) Resets(id string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m := h.machines[id]; m != nil {
+		return m.resets
+	}
+	return 0
 }
 
 // Restart ends all machines, as a power cut does.
@@ -218,6 +230,23 @@ func (d *Driver) Shutdown(ctx context.Context, id string) error {
 	}
 	if m, start := h.Machine(id); start > 0 && (h.OnShutdown == nil || h.OnShutdown(m)) {
 		h.Kill(id, "the guest powered off")
+	}
+	return nil
+}
+
+// Reset implements hypervisor.Driver.
+func (d *Driver) Reset(ctx context.Context, id string) error {
+	if err := hypervisor.CheckID(id); err != nil {
+		return err
+	}
+	h := d.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := cmp.Or(ctx.Err(), h.failures[Reset]); err != nil {
+		return err
+	}
+	if m := h.machines[id]; m != nil && m.State == hypervisor.Running {
+		m.resets++
 	}
 	return nil
 }

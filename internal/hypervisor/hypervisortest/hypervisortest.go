@@ -45,6 +45,8 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"ObedientGuestPowersOff":            (*host).obedientGuestPowersOff,
 		"DeafGuestGoesOn":                   (*host).deafGuestGoesOn,
 		"ShutdownOfNothingIsNoError":        (*host).shutdownOfNothingIsNoError,
+		"ResetKeepsTheMachine":              (*host).resetKeepsTheMachine,
+		"ResetOfNothingIsNoError":           (*host).resetOfNothingIsNoError,
 		"DestroyEndsAndForgets":             (*host).destroyEndsAndForgets,
 		"DestroyOfNothingIsNoError":         (*host).destroyOfNothingIsNoError,
 		"DeadMachineIsListedAndRestarted":   (*host).deadMachineIsListedAndRestarted,
@@ -244,6 +246,9 @@ func (h *host) badNamesAreRefused() {
 		}
 		if err := h.driver.Shutdown(t.Context(), id); !fault.Is(err, fault.Invalid) {
 			t.Errorf("Shutdown of %q = %v, want an Invalid fault", id, err)
+		}
+		if err := h.driver.Reset(t.Context(), id); !fault.Is(err, fault.Invalid) {
+			t.Errorf("Reset of %q = %v, want an Invalid fault", id, err)
 		}
 		if err := h.driver.Destroy(t.Context(), id); !fault.Is(err, fault.Invalid) {
 			t.Errorf("Destroy of %q = %v, want an Invalid fault", id, err)

@@ -105,3 +105,37 @@ func (h *host) shutdown(t *testing.T) {
 		t.Fatalf("Shutdown: %v", err)
 	}
 }
+
+// What a reset does to the guest is seen by the guest alone: the machine is the
+// same, in the same process, and is asked as before.
+func (h *host) resetKeepsTheMachine() {
+	t := h.t
+	h.ensure(t, "a")
+	before := h.Processes(t, "a")
+	h.reset(t)
+	h.driver = h.Open(t)
+	h.reset(t)
+	h.wantList(t, "a running")
+	if got := h.Processes(t, "a"); len(got) != 1 || !slices.Equal(got, before) {
+		t.Errorf("processes = %v, want still %v", got, before)
+	}
+}
+
+func (h *host) resetOfNothingIsNoError() {
+	t := h.t
+	h.reset(t)
+	h.wantList(t)
+	h.ensure(t, "a")
+	h.Kill(t, "a")
+	h.await(t, "a exited")
+	h.reset(t)
+	h.wantList(t, "a exited")
+}
+
+// reset presses the reset button of machine a.
+func (h *host) reset(t *testing.T) {
+	t.Helper()
+	if err := h.driver.Reset(t.Context(), "a"); err != nil {
+		t.Fatalf("Reset: %v", err)
+	}
+}

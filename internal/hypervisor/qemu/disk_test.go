@@ -193,3 +193,33 @@ func BenchmarkEnsure(b *testing.B) {
 	}
 	b.ReportMetric(float64(end.Milliseconds())/float64(b.N), "ms/destroy")
 }
+
+// hello is a boot sector that writes one letter to the serial console, on which the
+// firmware writes too.
+//
+//	cli; mov dx, 0x3f8; mov al, '#'; out dx, al; end: hlt; jmp end
+var hello = []byte{0xfa, 0xba, 0xf8, 0x03, 0xb0, '#', 0xee, 0xf4, 0xeb, 0xfd}
+
+// A machine that is reset starts its guest anew, from the same disk.
+func TestReset(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	if err := ensure(t, d, "a", overlay(t, base(t, hello))); err != nil {
+		t.Fatalf("Ensure: %v", err)
+	}
+	boots := func(times int) {
+		t.Helper()
+		hypervisortest.Await(t, func() bool {
+			text, err := d.Console(t.Context(), "a")
+			if err != nil {
+				t.Fatalf("Console: %v", err)
+			}
+			return strings.Count(string(text), "#") == times
+		})
+	}
+	boots(1)
+	if err := d.Reset(t.Context(), "a"); err != nil {
+		t.Fatalf("Reset: %v", err)
+	}
+	boots(2)
+}

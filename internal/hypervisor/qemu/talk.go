@@ -74,6 +74,16 @@ func (d *Driver) drain(ctx context.Context, id string) ([]byte, error) {
 
 // Shutdown implements hypervisor.Driver by the ACPI power button.
 func (d *Driver) Shutdown(ctx context.Context, id string) error {
+	return d.press(ctx, id, "system_powerdown")
+}
+
+// Reset implements hypervisor.Driver.
+func (d *Driver) Reset(ctx context.Context, id string) error {
+	return d.press(ctx, id, "system_reset")
+}
+
+// press presses a button of machine id, unless it doesn't run.
+func (d *Driver) press(ctx context.Context, id, button string) error {
 	if err := hypervisor.CheckID(id); err != nil {
 		return err
 	}
@@ -85,23 +95,14 @@ func (d *Driver) Shutdown(ctx context.Context, id string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, talkLimit)
 	defer cancel()
-	if err = d.press(ctx, id); err != nil {
-		if leaving(err) {
-			return nil // it went by itself meanwhile, though its process may be there still
-		}
-		return fmt.Errorf("press the power button of machine %s: %w", id, err)
+	c, err := d.dial(ctx, id)
+	if err == nil {
+		err = errors.Join(c.Execute(ctx, button, nil, nil), c.Close())
+	}
+	if err != nil && !leaving(err) { // or it went by itself meanwhile, though its process may be there still
+		return fmt.Errorf("%s of machine %s: %w", button, id, err)
 	}
 	return nil
-}
-
-// press presses the power button of machine id.
-func (d *Driver) press(ctx context.Context, id string) error {
-	c, err := d.dial(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	return c.Execute(ctx, "system_powerdown", nil, nil)
 }
 
 // quit asks QEMU to end the guest and itself.

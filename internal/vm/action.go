@@ -1,0 +1,58 @@
+package vm
+
+import (
+	"slices"
+
+	"github.com/cpucloud/cpucloud/internal/fault"
+)
+
+// Action is something that its customer does to a VM.
+type Action string
+
+// The actions.
+const (
+	Rename   Action = "rename"
+	SetPorts Action = "setPorts"
+	Reboot   Action = "reboot" // its guest powers itself off, or is switched off after a minute, and starts again
+	Reset    Action = "reset"  // starts again at once, as by the button of a computer
+	Delete   Action = "delete"
+)
+
+// Actions are all there are, in the order in which they are told.
+var Actions = []Action{Rename, SetPorts, Reboot, Reset, Delete}
+
+// Long reports whether a is an operation: the agent has to do something that
+// takes its time, and only one of these goes on at a time.
+func (a Action) Long() bool { return a == Reboot || a == Reset }
+
+// Refuses returns why a can't be done to v now, a Conflict fault that says what
+// to do instead; nil if it can. Nothing else decides that. busy is the operation
+// that goes on, nil for none.
+func (v VM) Refuses(a Action, busy *Operation) error {
+	if a == Delete {
+		return nil // at any time, and again
+	}
+	if v.State == Stopped {
+		return fault.New(fault.NotFound, "the VM was deleted")
+	}
+	if v.State.Ended() && a.Long() {
+		return fault.Newf(fault.Conflict, "the VM is %s and will not run again; deploy another one", v.State)
+	}
+	if !a.Long() {
+		return nil
+	}
+	switch {
+	case v.State.Starting():
+		return fault.Newf(fault.Conflict, "the VM is %s; wait until it is Active", v.State)
+	case v.State == InsufficientFunds:
+		return fault.New(fault.Conflict, "the VM is powered off for want of money; it starts again by itself once the balance pays for it")
+	case busy != nil:
+		return fault.Newf(fault.Conflict, "another operation goes on: %s, %s, since %s; wait until it is over", busy.Action, busy.ID, busy.Begun.UTC().Format("15:04:05"))
+	}
+	return nil
+}
+
+// Allowed returns the actions that can be done to v now.
+func (v VM) Allowed(busy *Operation) []Action {
+	return slices.DeleteFunc(slices.Clone(Actions), func(a Action) bool { return v.Refuses(a, busy) != nil })
+}
