@@ -103,19 +103,24 @@ func (s *Service) publicKeys(ctx context.Context, accountID string, given []stri
 	return keys, err
 }
 
+// checkRequestID bounds the id of a request.
+func checkRequestID(requestID string) error {
+	if len(requestID) > 255 {
+		return fault.New(fault.Invalid, "requestId is longer than 255 characters")
+	}
+	return nil
+}
+
 func (d *Deployment) check() error {
 	if d.Hostname == "" {
 		d.Hostname = vm.DefaultHostname(d.Name)
-	}
-	if len(d.RequestID) > 255 {
-		return fault.New(fault.Invalid, "requestId is longer than 255 characters")
 	}
 	ports, err := vm.OpenPorts(d.Ports)
 	d.Ports = vm.WithSSH(ports)
 	checksum, badSum := vm.ParseChecksum(d.ImageChecksum)
 	d.ImageChecksum = checksum
 	return firstError(
-		checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
+		checkRequestID(d.RequestID), checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
 		vm.CheckImage(d.Image), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
 		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup),
 	)

@@ -112,7 +112,11 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 			s.progress(&v, next, seen)
 		}
 	}
-	if v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin {
+	fulfilled, err := s.fulfil(ctx, tx, &v, seen)
+	if err != nil {
+		return false, err
+	}
+	if !fulfilled && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin {
 		return len(seen.Steps) > 0, nil
 	}
 	return true, tx.UpdateVM(ctx, v)

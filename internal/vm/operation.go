@@ -7,20 +7,37 @@ type Operation struct {
 	ID         string // op_ and 26 characters
 	VMID       string
 	AccountID  string
+	RequestID  string // of the request that asked for it, "" for none
 	Action     Action
 	Generation int64 // of the VM at which it is fulfilled
 	Begun      time.Time
 	Deadline   time.Time // when it is given up
 	Ended      time.Time // zero while it goes on
-	Error      string    // why it failed, and what to do; "" while it goes on, and for one that succeeded
+	Error      string    // why it failed, and what to do; "" for one that did not
 }
 
-// Outcome is how far an operation is.
+// Outcome is what has come of an operation.
 type Outcome string
 
 // The outcomes.
 const (
-	Running   Outcome = "running"
+	Going     Outcome = "running"
 	Succeeded Outcome = "succeeded"
-	Failed_   Outcome = "failed"
+	GaveUp    Outcome = "failed"
 )
+
+// Outcome returns what has come of o.
+func (o Operation) Outcome() Outcome {
+	switch {
+	case o.Ended.IsZero():
+		return Going
+	case o.Error != "":
+		return GaveUp
+	}
+	return Succeeded
+}
+
+// Fulfilled reports whether what an agent sees is what o was for.
+func (o Operation) Fulfilled(seen Sighting) bool {
+	return seen.Generation >= o.Generation && seen.Phase == Ready
+}
