@@ -62,6 +62,7 @@ func (a *api) routes() {
 	handle(a, defaultImages, a.defaultImages)
 	handle(a, listVMLooks, a.listVMLooks)
 	handle(a, getVM, a.getVM)
+	a.lifeRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)
 	handle(a, addSSHKey, a.addSSHKey)

@@ -85,7 +85,11 @@ type storyAnswer struct {
 		Until   time.Time `json:"until"`
 		Then    string    `json:"then"`
 	} `json:"payment"`
-	Drained  *time.Time `json:"drainedAt"`
+	Drained *time.Time `json:"drainedAt"`
+
+	Operation *string  `json:"operation"`
+	Allowed   []string `json:"allowedActions"`
+
 	Timeline []struct {
 		At   time.Time `json:"at"`
 		Text string    `json:"text"`

@@ -16,6 +16,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/store/storetest"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // reading are the operations that change nothing though their method is not GET.
@@ -107,6 +108,8 @@ func (s *scene) requests() map[string]request {
 		"benchmarkServer":         {s.operator, server + "/benchmark", ""},
 		"drainServer":             {s.operator, server + "/drain", `{"deadline": "72h"}`},
 		"removeServer":            {s.operator, server + "/remove", `{"lost": true}`},
+		"rebootVM":                {s.key, "/v1/vms/" + s.vm + "/reboot", ""},
+		"resetVM":                 {s.key, "/v1/vms/" + s.vm + "/reset", ""},
 		"terminateVM":             {s.operator, "/v1/providers/Example%20Hosting/vms/" + s.vm + "/terminate", `{"reason": "abuse"}`},
 		"createAccount":           {s.operator, "/v1/admin/accounts", `{"name": "Bert"}`},
 		"setBalance":              {s.operator, "/v1/admin/accounts/" + s.account + "/balance", `{"amount": "7", "note": "closed"}`},
@@ -173,6 +176,8 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		s.sendAs(s.operator, "POST", strings.Replace(r.path, "/uncordon", "/cordon", 1), "").wants(http.StatusOK, nil)
 	case "removeServer":
 		s.silence()
+	case "rebootVM", "resetVM":
+		s.report(vm.Ready)
 	}
 	changes, cancel := s.control.Changes(s.agent.server)
 	defer cancel()

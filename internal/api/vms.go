@@ -272,6 +272,7 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
+		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "delete"],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
 	refusals: map[int]string{
 		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
@@ -288,6 +289,9 @@ type VMLook struct {
 	Payment  *payment   `json:"payment,omitempty" doc:"What it waits for when it is short of money; left out otherwise."`
 	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
 	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
+
+	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
+	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
 }
 
 // payment is what a VM waits for that is short of money.
@@ -307,6 +311,12 @@ func lookOf(v control.VM) VMLook {
 	if !v.State.Ended() {
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
 	}
+	if v.Operation != "" {
+		look.Operation = &v.Operation
+	}
+	for _, a := range v.Allowed() {
+		look.Allowed = append(look.Allowed, string(a))
+	}
 	if v.Reason != "" {
 		look.Reason = &v.Reason
 	}
@@ -318,10 +328,11 @@ func lookOf(v control.VM) VMLook {
 
 var listVMLooks = operation{
 	method: http.MethodGet, path: "/v1/vms", id: "listVMsWithReasons", tag: "Virtual machines",
-	summary:  "List VMs with what should be known of them",
-	text:     "Like GET /vms/v3, with the same parameters, and more of each VM.",
-	query:    listVMs.query,
-	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null}]`,
+	summary: "List VMs with what should be known of them",
+	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
+	query:   listVMs.query,
+	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
+		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "delete"]}]`,
 	refusals: listVMs.refusals,
 }
 

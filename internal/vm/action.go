@@ -53,6 +53,10 @@ func (v VM) Refuses(a Action, busy *Operation) error {
 }
 
 // Allowed returns the actions that can be done to v now.
-func (v VM) Allowed(busy *Operation) []Action {
+func (v VM) Allowed() []Action {
+	var busy *Operation
+	if v.Operation != "" {
+		busy = &Operation{ID: v.Operation}
+	}
 	return slices.DeleteFunc(slices.Clone(Actions), func(a Action) bool { return v.Refuses(a, busy) != nil })
 }

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/cpucloud/cpucloud/internal/vm"
+)
+
+const (
+	exampleOperationID = "op_06h8k2v0q4c1r7f3m5t9d0b2ng"
+	exampleOperation   = `{"id": "` + exampleOperationID + `", "vmId": "` + exampleID + `", "action": "reboot", "outcome": "running",
+	"startedAt": "2026-01-31T12:00:00Z", "deadline": "2026-01-31T12:15:00Z", "endedAt": null, "error": null}`
+)
+
+// vmVerb is an operation on one VM that takes its time and no body.
+func vmVerb(verb, id, summary, text string) operation {
+	return operation{
+		method: http.MethodPost, path: "/v1/vms/{id}/" + verb, id: id, tag: "Virtual machines", status: http.StatusAccepted, summary: summary,
+		text: text + " The answer is an operation that goes on: GET /v1/operations/{id}?wait=60s tells what comes of it. One goes on at a time. " +
+			"A request with an `Idempotency-Key` may be sent again: it is answered with what it began.",
+		headers:  []parameter{{"Idempotency-Key", "Names the request, for the account: at most 255 characters.", "reboot-after-upgrade"}},
+		response: exampleOperation,
+		refusals: map[int]string{
+			http.StatusNotFound: `no VM with id "` + exampleID + `"`,
+			http.StatusConflict: "another operation goes on: reboot, " + exampleOperationID + ", since 12:00:00; wait until it is over",
+		},
+	}
+}
+
+var (
+	rebootVM = vmVerb("reboot", "rebootVM", "Reboot a VM",
+		"Its guest is asked to power itself off, as by the power button, and is switched off when it has not within a minute; then it starts again. "+
+			"Disk, address and price stay, and the epoch goes on.")
+	resetVM = vmVerb("reset", "resetVM", "Reset a VM",
+		"It starts again at once, as by the reset button: its guest is not asked, and what it had not written to its disk is lost.")
+)
+
+// Operation is something that is done to a VM and takes its time.
+type Operation struct {
+	ID        string     `json:"id"`
+	VMID      string     `json:"vmId" pattern:"^0x[0-9a-fA-F]{40}$"`
+	Action    string     `json:"action" enum:"reboot,reset"`
+	Outcome   string     `json:"outcome" enum:"running,succeeded,failed"`
+	StartedAt time.Time  `json:"startedAt"`
+	Deadline  time.Time  `json:"deadline" doc:"When it is given up."`
+	EndedAt   *time.Time `json:"endedAt" nullable:"true" doc:"Null while it goes on."`
+	Error     *string    `json:"error" nullable:"true" doc:"Why it failed, and what to do; null for one that did not."`
+}
+
+func operationOf(o vm.Operation) Operation {
+	out := Operation{
+		ID: o.ID, VMID: o.VMID, Action: string(o.Action), Outcome: string(o.Outcome()),
+		StartedAt: o.Begun.UTC(), Deadline: o.Deadline.UTC(), EndedAt: moment(o.Ended),
+	}
+	if o.Error != "" {
+		out.Error = &o.Error
+	}
+	return out
+}
+
+// operate returns the handler of an action.
+func (a *api) operate(action vm.Action) func(*call, none) (Operation, error) {
+	return func(c *call, _ none) (Operation, error) {
+		o, err := a.control.Operate(c.Context(), c.who, c.PathValue("id"), action, c.Header.Get("Idempotency-Key"))
+		return operationOf(o), err
+	}
+}
+
+var getOperation = operation{
+	method: http.MethodGet, path: "/v1/operations/{id}", id: "getOperation", tag: "Virtual machines",
+	summary:  "Get an operation",
+	text:     "With `wait` the answer comes once it has ended, or that time has passed, whichever is first: read `outcome` to see which.",
+	query:    []parameter{{"wait", "How long to wait for its end, at most 120s.", "60s"}},
+	response: exampleOperation,
+	refusals: map[int]string{
+		http.StatusNotFound:            `no operation with id "` + exampleOperationID + `"`,
+		http.StatusUnprocessableEntity: `wait "soon" is not a duration within 0s to 120s`,
+	},
+}
+
+func (a *api) getOperation(c *call, _ none) (Operation, error) {
+	wait, err := c.duration("wait", 0, longestWait)
+	if err != nil {
+		return Operation{}, err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	o, err := a.control.WaitOperation(c.Context(), c.who, c.PathValue("id"), timer.C)
+	return operationOf(o), err
+}
+
+var listOperations = operation{
+	method: http.MethodGet, path: "/v1/vms/{id}/operations", id: "listOperations", tag: "Virtual machines",
+	summary:  "List what was done to a VM",
+	text:     "The newest hundred operations, newest first.",
+	response: `[` + exampleOperation + `]`,
+	refusals: map[int]string{http.StatusNotFound: `no VM with id "` + exampleID + `"`},
+}
+
+func (a *api) listOperations(c *call, _ none) ([]Operation, error) {
+	list, err := a.control.Operations(c.Context(), c.who, c.PathValue("id"))
+	out := make([]Operation, len(list))
+	for i, o := range list {
+		out[i] = operationOf(o)
+	}
+	return out, err
+}
+
+// lifeRoutes are what customers can do to their VMs that takes its time.
+func (a *api) lifeRoutes() {
+	handle(a, rebootVM, a.operate(vm.Reboot))
+	handle(a, resetVM, a.operate(vm.Reset))
+	handle(a, getOperation, a.getOperation)
+	handle(a, listOperations, a.listOperations)
+}
