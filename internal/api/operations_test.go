@@ -21,49 +21,48 @@ type operationAnswer struct {
 
 func TestOperations(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, c *cloud) {
-		path := "/v1/vms/" + c.deploy("1")[0]
-		c.send("POST", path+"/reboot", "").refused(http.StatusConflict, "wait until it is Active")
-		c.report(vm.Ready)
-		var story storyAnswer
-		c.send("GET", path, "").wants(http.StatusOK, &story)
-		if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "reboot", "reset", "delete"}) {
-			t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
-		}
-		before := c.send("GET", "/vms/v3", "").body
+	c := newCloud(t)
+	path := "/v1/vms/" + c.deploy("1")[0]
+	c.send("POST", path+"/reboot", "").refused(http.StatusConflict, "wait until it is Active")
+	c.report(vm.Ready)
+	var story storyAnswer
+	c.send("GET", path, "").wants(http.StatusOK, &story)
+	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "reboot", "reset", "delete"}) {
+		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
+	}
+	before := c.send("GET", "/vms/v3", "").body
 
-		var begun, again, now operationAnswer
-		c.send("POST", path+"/reboot", "", "Idempotency-Key: one").wants(http.StatusAccepted, &begun)
-		c.send("POST", path+"/reboot", "", "Idempotency-Key: one").wants(http.StatusAccepted, &again)
-		if begun != again || begun.Action != "reboot" || begun.Outcome != "running" || begun.EndedAt != nil || begun.Error != nil {
-			t.Errorf("answered %+v, then %+v", begun, again)
-		}
-		c.send("POST", path+"/reset", "").refused(http.StatusConflict, "another operation goes on: reboot, "+begun.ID)
-		c.send("GET", path, "").wants(http.StatusOK, &story)
-		if story.Operation == nil || *story.Operation != begun.ID || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "delete"}) {
-			t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
-		}
-		if now := c.send("GET", "/vms/v3", "").body; now != before {
-			t.Errorf("the list of VMs was %s, is %s", before, now)
-		}
-		c.send("GET", "/v1/operations/"+begun.ID+"?wait=0s", "").wants(http.StatusOK, &now)
-		if now.Outcome != "running" {
-			t.Errorf("outcome %q", now.Outcome)
-		}
+	var begun, again, now operationAnswer
+	c.send("POST", path+"/reboot", "", "Idempotency-Key: one").wants(http.StatusAccepted, &begun)
+	c.send("POST", path+"/reboot", "", "Idempotency-Key: one").wants(http.StatusAccepted, &again)
+	if begun != again || begun.Action != "reboot" || begun.Outcome != "running" || begun.EndedAt != nil || begun.Error != nil {
+		t.Errorf("answered %+v, then %+v", begun, again)
+	}
+	c.send("POST", path+"/reset", "").refused(http.StatusConflict, "another operation goes on: reboot, "+begun.ID)
+	c.send("GET", path, "").wants(http.StatusOK, &story)
+	if story.Operation == nil || *story.Operation != begun.ID || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "delete"}) {
+		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
+	}
+	if now := c.send("GET", "/vms/v3", "").body; now != before {
+		t.Errorf("the list of VMs was %s, is %s", before, now)
+	}
+	c.send("GET", "/v1/operations/"+begun.ID+"?wait=0s", "").wants(http.StatusOK, &now)
+	if now.Outcome != "running" {
+		t.Errorf("outcome %q", now.Outcome)
+	}
 
-		c.report(vm.Ready)
-		c.send("GET", "/v1/operations/"+begun.ID+"?wait=60s", "").wants(http.StatusOK, &now)
-		var all []operationAnswer
-		c.send("GET", path+"/operations", "").wants(http.StatusOK, &all)
-		if now.Outcome != "succeeded" || now.EndedAt == nil || len(all) != 1 || all[0].ID != begun.ID {
-			t.Errorf("in the end %+v of %+v", now, all)
-		}
-		_, stranger := c.newAccount("Bert", "customer")
-		for _, of := range []string{"/v1/operations/" + begun.ID, path + "/operations"} {
-			c.sendAs(stranger, "GET", of, "").refused(http.StatusNotFound, "no ")
-		}
-		c.sendAs(stranger, "POST", path+"/reset", "").refused(http.StatusNotFound, "no VM")
-		c.send("GET", "/v1/operations/op_1", "").refused(http.StatusNotFound, "no operation")
-		c.send("GET", "/v1/operations/"+begun.ID+"?wait=soon", "").refused(http.StatusUnprocessableEntity, "wait")
-	})
+	c.report(vm.Ready)
+	c.send("GET", "/v1/operations/"+begun.ID+"?wait=60s", "").wants(http.StatusOK, &now)
+	var all []operationAnswer
+	c.send("GET", path+"/operations", "").wants(http.StatusOK, &all)
+	if now.Outcome != "succeeded" || now.EndedAt == nil || len(all) != 1 || all[0].ID != begun.ID {
+		t.Errorf("in the end %+v of %+v", now, all)
+	}
+	_, stranger := c.newAccount("Bert", "customer")
+	for _, of := range []string{"/v1/operations/" + begun.ID, path + "/operations"} {
+		c.sendAs(stranger, "GET", of, "").refused(http.StatusNotFound, "no ")
+	}
+	c.sendAs(stranger, "POST", path+"/reset", "").refused(http.StatusNotFound, "no VM")
+	c.send("GET", "/v1/operations/op_1", "").refused(http.StatusNotFound, "no operation")
+	c.send("GET", "/v1/operations/"+begun.ID+"?wait=soon", "").refused(http.StatusUnprocessableEntity, "wait")
 }

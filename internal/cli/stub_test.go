@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,8 @@ type stub struct {
 	payments []string  // ids of credits
 	payouts  []doc     // withdrawals
 	purse    purse
+
+	operations []doc
 }
 
 // newStub starts a stub that ends with the test.
@@ -153,6 +156,10 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.list(w, r)
 	case "PATCH /vms/v3":
 		s.update(w, body)
+	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset":
+		s.operate(w, r)
+	case "GET /v1/operations/" + path.Base(r.URL.Path):
+		s.operation(w, path.Base(r.URL.Path))
 	case "PATCH /v1/vms":
 		if cut, _ := body["updates"].([]any)[0].(doc)["cutConnections"].(bool); !cut {
 			refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("not as the script asked: %v", body))

@@ -1,0 +1,57 @@
+package cli_test
+
+import (
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+)
+
+// vmOf returns the id of the VM that a request is about, "" for none.
+func vmOf(r *http.Request) string {
+	rest, ok := strings.CutPrefix(r.URL.Path, "/v1/vms/")
+	id, _, _ := strings.Cut(rest, "/")
+	if !ok {
+		return ""
+	}
+	return id
+}
+
+// operate begins an operation, which succeeds when somebody waits for it unless the
+// VM's name begins with "bad". One whose name begins with "busy" refuses.
+func (s *stub) operate(w http.ResponseWriter, r *http.Request) {
+	i := slices.IndexFunc(s.vms, func(v doc) bool { return v["id"] == vmOf(r) })
+	if i < 0 {
+		refuse(w, http.StatusNotFound, "no VM with this id")
+		return
+	}
+	name, _ := s.vms[i]["vmName"].(string)
+	if strings.HasPrefix(name, "busy") {
+		refuse(w, http.StatusConflict, "another operation goes on: reboot, op_0, since 12:00:00; wait until it is over")
+		return
+	}
+	if r.Header.Get("Idempotency-Key") == "" {
+		refuse(w, http.StatusUnprocessableEntity, "the request has no id")
+		return
+	}
+	s.operations = append(s.operations, doc{
+		"id": fmt.Sprint("op_", name, len(s.operations)), "vmId": vmOf(r), "action": path.Base(r.URL.Path), "outcome": "running",
+		"startedAt": "2026-01-31T12:00:00Z", "deadline": "2026-01-31T12:15:00Z", "endedAt": nil, "error": nil,
+	})
+	answer(w, http.StatusAccepted, s.operations[len(s.operations)-1])
+}
+
+func (s *stub) operation(w http.ResponseWriter, id string) {
+	i := slices.IndexFunc(s.operations, func(o doc) bool { return o["id"] == id })
+	if i < 0 {
+		refuse(w, http.StatusNotFound, "no operation with this id")
+		return
+	}
+	o := s.operations[i]
+	o["endedAt"], o["outcome"] = "2026-01-31T12:00:06.3Z", "succeeded"
+	if strings.HasPrefix(id, "op_bad") {
+		o["outcome"], o["error"] = "failed", "the VM did not answer within 15m0s; reset starts it anew without asking its guest"
+	}
+	answer(w, http.StatusOK, o)
+}
