@@ -81,8 +81,12 @@ func TestRequests(t *testing.T) {
 		`GET /v1/vms?dcSlug=us-nyc-1&pagination%5Bpage%5D=2&pagination%5Bper_page%5D=10&status=Active%2CNew&terminatedAt=2026-01-31T12%3A00%3A00Z`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.VMs(ctx, client.ListOptions{Statuses: []string{"Active", "New"}, Datacenter: "us-nyc-1", TerminatedSince: since, Page: 2, PerPage: 10})
 		},
-		`GET /v1/vms/a%2Fb`:            func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },
-		`GET /vms/v3/status?ids=a%2Cb`: func(ctx context.Context, c *client.Client) (any, error) { return c.VMStatuses(ctx, "a", "b") },
+		`GET /v1/vms/a%2Fb`:                func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },
+		`POST /v1/vms/a%2Fb/reboot`:        func(ctx context.Context, c *client.Client) (any, error) { return c.RebootVM(ctx, "a/b", "r") },
+		`POST /v1/vms/a/reset`:             func(ctx context.Context, c *client.Client) (any, error) { return c.ResetVM(ctx, "a", "") },
+		`GET /v1/vms/a%2Fb/operations`:     func(ctx context.Context, c *client.Client) (any, error) { return c.Operations(ctx, "a/b") },
+		`GET /v1/operations/op_1?wait=25s`: func(ctx context.Context, c *client.Client) (any, error) { return c.WaitOperation(ctx, "op_1") },
+		`GET /vms/v3/status?ids=a%2Cb`:     func(ctx context.Context, c *client.Client) (any, error) { return c.VMStatuses(ctx, "a", "b") },
 		`PATCH /vms/v3 {"updates":[{"id":"a","vmName":"b"},{"id":"c","openPorts":[]}]}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.UpdateVMs(ctx, client.Update{ID: "a", Name: "b"}, client.Update{ID: "c", Ports: []client.Port{}})
 		},
