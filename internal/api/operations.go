@@ -59,12 +59,13 @@ func operationOf(o vm.Operation) Operation {
 	return out
 }
 
-// operate returns the handler of an action.
-func (a *api) operate(action vm.Action) func(*call, none) (Operation, error) {
-	return func(c *call, _ none) (Operation, error) {
-		o, err := a.control.Operate(c.Context(), c.who, c.PathValue("id"), action, c.Header.Get("Idempotency-Key"))
-		return operationOf(o), err
-	}
+func (a *api) rebootVM(c *call, _ none) (Operation, error) { return a.operate(c, vm.Reboot) }
+
+func (a *api) resetVM(c *call, _ none) (Operation, error) { return a.operate(c, vm.Reset) }
+
+func (a *api) operate(c *call, action vm.Action) (Operation, error) {
+	o, err := a.control.Operate(c.Context(), c.who, c.PathValue("id"), action, c.Header.Get("Idempotency-Key"))
+	return operationOf(o), err
 }
 
 var getOperation = operation{
@@ -109,8 +110,8 @@ func (a *api) listOperations(c *call, _ none) ([]Operation, error) {
 
 // lifeRoutes are what customers can do to their VMs that takes its time.
 func (a *api) lifeRoutes() {
-	handle(a, rebootVM, a.operate(vm.Reboot))
-	handle(a, resetVM, a.operate(vm.Reset))
+	handle(a, rebootVM, a.rebootVM)
+	handle(a, resetVM, a.resetVM)
 	handle(a, getOperation, a.getOperation)
 	handle(a, listOperations, a.listOperations)
 }

@@ -87,6 +87,8 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 		r.Machines, err = h.List(ctx)
 	case "shut down":
 		err = h.Shutdown(ctx, q.ID)
+	case "reset":
+		err = h.Reset(ctx, q.ID)
 	case "end":
 		err = h.Destroy(ctx, q.ID)
 	case "link":
@@ -189,6 +191,11 @@ func (m machines) List(ctx context.Context) ([]hypervisor.Instance, error) {
 
 func (m machines) Shutdown(ctx context.Context, id string) error {
 	_, _, err := m.ask(ctx, question{Do: "shut down", ID: id}, nil)
+	return err
+}
+
+func (m machines) Reset(ctx context.Context, id string) error {
+	_, _, err := m.ask(ctx, question{Do: "reset", ID: id}, nil)
 	return err
 }
 
