@@ -1,10 +1,11 @@
 // Package hypervisor is what the agent asks of the software that runs virtual
 // machines: is it usable here, make this machine run, which machines run, ask
-// this one to end, start it anew, end it.
+// this one to end, start it anew, end it, sit before its console.
 package hypervisor
 
 import (
 	"context"
+	"io"
 	"os"
 	"time"
 )
@@ -41,6 +42,24 @@ type Driver interface {
 	// Destroy ends machine id at once and forgets it; its disks stay. One
 	// that doesn't exist is no error.
 	Destroy(ctx context.Context, id string) error
+
+	Serial
+}
+
+// Serial is what a driver has of its machines' serial consoles. What a guest
+// writes there is its own word: any bytes, not fit for a terminal as they are.
+type Serial interface {
+	// Console returns the end of what the guest wrote to its serial console, at most
+	// 256 KiB, over restarts of the machine and of the driver. What it writes while
+	// no driver is there may be lost. Returns a NotFound fault for a machine that doesn't exist.
+	Console(ctx context.Context, id string) ([]byte, error)
+
+	// Attach returns a hold on the serial console of machine id: it reads what the guest
+	// writes from now on and types what is written. There may be several holds on one;
+	// each reads everything, with a mark for what it was too slow for. Reading ends
+	// with io.EOF when the machine does; the guest never waits for it. Returns a
+	// NotFound fault for a machine that doesn't exist, Conflict for one that doesn't run.
+	Attach(ctx context.Context, id string) (io.ReadWriteCloser, error)
 }
 
 // Facts is what Probe found.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/serial"
 )
 
 // Host is the hardware: what survives the agent. Its fields are set before
@@ -31,6 +32,8 @@ type Host struct {
 	OnShutdown func(hypervisor.Machine) bool
 	// OnEnd, if set, is called after a machine has ended.
 	OnEnd func(id string)
+	// OnType, if set, is called with what is typed to a guest. It may call the host.
+	OnType func(id string, text []byte)
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -49,6 +52,8 @@ const (
 	Shutdown Operation = "shutdown"
 	Reset    Operation = "reset"
 	Destroy  Operation = "destroy"
+	Console  Operation = "console"
+	Attach   Operation = "attach"
 )
 
 type machine struct {
@@ -57,6 +62,8 @@ type machine struct {
 	nic    *os.File // as long as it runs
 	start  int      // which start of the host's this was, from 1
 	resets int      // since then
+	port   *serial.Port
+	said   []byte // the end of what the guest wrote
 }
 
 // NewHost returns a host without machines.
@@ -127,6 +134,7 @@ func (m *machine) end(reason string) bool {
 	}
 	m.State, m.Reason, m.Started = hypervisor.Exited, reason, time.Time{}
 	_ = m.nic.Close()
+	m.port.End()
 	return true
 }
 
@@ -168,6 +176,9 @@ func (d *Driver) Ensure(ctx context.Context, m hypervisor.Machine) error {
 		return err
 	}
 	fresh := &machine{wanted: m, Instance: hypervisor.Instance{ID: m.ID, State: hypervisor.Exited}}
+	if old := h.machines[m.ID]; old != nil {
+		fresh.said = old.said
+	}
 	h.machines[m.ID] = fresh
 	if err := h.start(fresh); err != nil {
 		fresh.Reason = "it did not start: " + err.Error()
@@ -197,6 +208,8 @@ func (h *Host) start(m *machine) error {
 	m.nic = os.NewFile(uintptr(fd), "nic")
 	m.wanted.NIC.File = nil
 	h.starts++
+	m.port = serial.NewPort()
+	m.port.Connect(keyboard{h, m.ID})
 	m.start, m.State, m.Started = h.starts, hypervisor.Running, h.Now()
 	return nil
 }

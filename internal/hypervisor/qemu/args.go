@@ -14,12 +14,10 @@ import (
 const (
 	lockFD = 3 + iota // held as long as the machine lives, unknown to QEMU
 	qmpFD
+	serialFD
 	nicFD
 	firstDiskFD
 )
-
-// consoleSize is how much of the serial console QEMU keeps in memory.
-const consoleSize = 256 << 10
 
 // translated is how many MiB TCG has for translated code. Left to itself it sets
 // aside up to 1 GiB.
@@ -106,7 +104,9 @@ func commandLine(m hypervisor.Machine, accel Accelerator) []string {
 	a := board(accel, m.VCPU, fmt.Sprintf("%dG", m.RAMGiB))
 	a.add("-name", "guest="+m.ID)
 	a.add("-chardev", fmt.Sprintf("socket,id=qmp,fd=%d,server=on,wait=off", qmpFD), "-mon", "chardev=qmp,mode=control")
-	a.add("-chardev", fmt.Sprintf("ringbuf,id=serial,size=%d", consoleSize), "-serial", "chardev:serial")
+	// What the guest writes while nobody is connected is dropped by QEMU (tcp_chr_write
+	// in chardev/char-socket.c); a client that doesn't read makes the guest's port wait.
+	a.add("-chardev", fmt.Sprintf("socket,id=serial,fd=%d,server=on,wait=off", serialFD), "-serial", "chardev:serial")
 	fd := firstDiskFD
 	for i, d := range m.Disks {
 		node := a.disk(d, &fd)

@@ -9,7 +9,8 @@
 //	machine.json  what is known of the machine, see record
 //	qmp           the socket on which QEMU takes commands
 //	qemu.log      what QEMU says on standard error, seldom anything
-//	console       the latest of the serial console, once somebody has asked
+//	serial        the socket on which QEMU carries the serial console
+//	serial.log    the latest of the serial console, a serial.Log
 package qemu
 
 import (
@@ -59,6 +60,7 @@ type Driver struct {
 	groups   *cgroup.Tree
 	machines keyed      // one operation on a machine at a time
 	users    sync.Mutex // held from choosing a user id to recording it
+	ports    *ports
 	probe    struct {
 		sync.Mutex
 		found *found
@@ -67,8 +69,8 @@ type Driver struct {
 
 var _ hypervisor.Driver = (*Driver)(nil)
 
-// New returns a driver over c.Dir, whose machines it finds again. It starts
-// nothing. Returns an Invalid fault when others have user ids of c.Users.
+// New returns a driver over c.Dir, whose machines it finds again, and listens to
+// their consoles. It starts nothing. Returns an Invalid fault when others have user ids of c.Users.
 func New(c Config) (*Driver, error) {
 	if c.Binary == "" {
 		c.Binary = "qemu-system-x86_64"
@@ -103,9 +105,12 @@ func New(c Config) (*Driver, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	d := &Driver{config: c, root: root, groups: groups}
-	return d, d.sweep()
+	d := &Driver{config: c, root: root, groups: groups, ports: newPorts()}
+	return d, errors.Join(d.sweep(), d.listenToAll())
 }
+
+// Close lets go of the consoles of all machines, which run on.
+func (d *Driver) Close() { d.ports.close() }
 
 // sweep removes the control groups of machines that have no folder any more: a
 // crash came between.

@@ -13,19 +13,22 @@ import (
 
 // fileSet is what a machine's process inherits, but for the network card.
 type fileSet struct {
-	lock, qmp *os.File
-	disks     []*os.File
+	lock, qmp, serial *os.File
+	disks             []*os.File
 }
 
-// openFiles locks dir, makes the command socket in it and opens m's disks.
+// openFiles locks dir, makes the sockets in it and opens m's disks.
 func openFiles(dir *os.Root, m hypervisor.Machine) (*fileSet, error) {
 	s := &fileSet{}
 	err := func() (err error) {
 		if s.lock, err = hold(dir); err != nil {
 			return err
 		}
-		if s.qmp, err = listen(dir); err != nil {
+		if s.qmp, err = listen(dir, qmpSocket); err != nil {
 			return fmt.Errorf("make the command socket: %w", err)
+		}
+		if s.serial, err = listen(dir, serialSocket); err != nil {
+			return fmt.Errorf("make the console's socket: %w", err)
 		}
 		for _, d := range m.Disks {
 			for next := &d; next != nil; next = next.Backing {
@@ -47,7 +50,7 @@ func openFiles(dir *os.Root, m hypervisor.Machine) (*fileSet, error) {
 
 // inherited returns the files in the order of their numbers in args.go.
 func (s *fileSet) inherited(nic *os.File) []*os.File {
-	return append([]*os.File{s.lock, s.qmp, nic}, s.disks...)
+	return append([]*os.File{s.lock, s.qmp, s.serial, nic}, s.disks...)
 }
 
 // close closes the files here. It may be called twice.
@@ -81,21 +84,27 @@ func openDisk(d hypervisor.Disk, below bool) (*os.File, error) {
 	return f, nil
 }
 
-// listen makes the socket "qmp" in dir, in place of an old one.
-func listen(dir *os.Root) (*os.File, error) {
-	if err := dir.Remove("qmp"); err != nil && !errors.Is(err, os.ErrNotExist) {
+// The sockets in a machine's folder.
+const (
+	qmpSocket    = "qmp"
+	serialSocket = "serial"
+)
+
+// listen makes a socket in dir, in place of an old one.
+func listen(dir *os.Root, name string) (*os.File, error) {
+	if err := dir.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "qmp")
+	f := os.NewFile(uintptr(fd), name)
 	err = func() error {
 		if err := unix.Fchmod(fd, 0o600); err != nil { // becomes the mode of the file that bind makes
 			return err
 		}
-		return within(dir, "qmp", func(path string) error {
+		return within(dir, name, func(path string) error {
 			if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 				return err
 			}
@@ -106,6 +115,26 @@ func listen(dir *os.Root) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// connect calls dial with a path of the socket called name of machine id. It
+// returns a fault for anything that is no socket, such as a link to another one.
+func (d *Driver) connect(id, name string, dial func(path string) error) error {
+	dir, err := d.root.OpenRoot(id)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return within(dir, name, func(path string) error {
+		info, err := dir.Lstat(name)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Type() != os.ModeSocket {
+			return fault.Newf(fault.Internal, "the socket %s is no socket", name)
+		}
+		return dial(path)
+	})
 }
 
 // within calls do with a path of the file called name in dir that is short

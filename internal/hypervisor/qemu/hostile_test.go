@@ -8,6 +8,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
+	"github.com/cpucloud/cpucloud/internal/serial"
 )
 
 // flood is a boot sector that writes to the serial console for ever.
@@ -32,7 +33,7 @@ func TestConsoleFlood(t *testing.T) {
 		}
 		return len(text) == most && strings.HasSuffix(string(text), strings.Repeat("x", most-1<<10))
 	})
-	for name, limit := range map[string]int64{"console": most, "qemu.log": 0} {
+	for name, limit := range map[string]int64{"serial.log": serial.LogSize, "qemu.log": 0} {
 		info, err := os.Stat(filepath.Join(dir, "a", name))
 		if err != nil || info.Size() > limit {
 			t.Errorf("%s: %+v, %v, want at most %d bytes", name, info, err, limit)
@@ -44,7 +45,7 @@ func TestConsoleFlood(t *testing.T) {
 // to is neither read, changed nor connected to.
 func TestLinksAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"lock", "machine.json", "machine.json.new", "qemu.log", "qmp", "console", ""} {
+	for _, name := range []string{"lock", "machine.json", "machine.json.new", "qemu.log", "qmp", "serial", "serial.log", ""} {
 		t.Run("link for "+name, func(t *testing.T) {
 			t.Parallel()
 			dir, outside := t.TempDir(), t.TempDir()

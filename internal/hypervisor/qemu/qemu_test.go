@@ -42,6 +42,7 @@ func open(t *testing.T, dir string) *qemu.Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(d.Close)
 	return d
 }
 

@@ -85,7 +85,10 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 	if err == nil {
 		err = d.write(m.ID, rec)
 	}
-	open.close() // from here on QEMU's death is an end of file on its socket
+	open.close() // from here on QEMU's death is an end of file on its sockets
+	if err == nil {
+		err = d.listenTo(m.ID) // before it says anything
+	}
 	if err == nil {
 		err = d.await(ctx, m.ID)
 	}

@@ -6,71 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"syscall"
 
-	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu/qmp"
 )
-
-// Console returns the end of what the guest wrote to its serial console, at
-// most 256 KiB. It is the guest's word: any bytes, not fit for a terminal as
-// it is. Returns a NotFound fault for a machine that doesn't exist; of one
-// that has ended it returns what was seen by the last call.
-func (d *Driver) Console(ctx context.Context, id string) ([]byte, error) {
-	if err := hypervisor.CheckID(id); err != nil {
-		return nil, err
-	}
-	defer d.machines.lock(id)()
-
-	if _, err := d.root.Stat(id); err != nil {
-		return nil, fault.Newf(fault.NotFound, "no machine %s", id)
-	}
-	seen, err := d.root.ReadFile(filepath.Join(id, "console"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	alive, err := d.alive(id)
-	if err != nil || !alive {
-		return seen, err
-	}
-	fresh, err := d.drain(ctx, id)
-	if err != nil || len(fresh) == 0 {
-		return seen, err
-	}
-	seen = append(seen, fresh...)
-	seen = seen[max(0, len(seen)-consoleSize):]
-	return seen, writeFile(d.root, filepath.Join(id, "console"), seen)
-}
-
-// drain takes what is in QEMU's memory of the console. A guest that writes
-// faster than that is read no longer than the memory is large.
-func (d *Driver) drain(ctx context.Context, id string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, talkLimit)
-	defer cancel()
-	c, err := d.dial(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.Close() }()
-
-	const piece = 64 << 10
-	var text []byte
-	for range consoleSize / piece {
-		var part []byte // encoding/json undoes the base64
-		ask := map[string]any{"device": "serial", "size": piece, "format": "base64"}
-		if err := c.Execute(ctx, "ringbuf-read", ask, &part); err != nil {
-			return nil, err
-		}
-		text = append(text, part...)
-		if len(part) < piece {
-			break
-		}
-	}
-	return text, nil
-}
 
 // Shutdown implements hypervisor.Driver by the ACPI power button.
 func (d *Driver) Shutdown(ctx context.Context, id string) error {
@@ -122,19 +62,7 @@ func (d *Driver) quit(ctx context.Context, id string) error {
 
 // dial connects to the QEMU of machine id.
 func (d *Driver) dial(ctx context.Context, id string) (c *qmp.Client, err error) {
-	dir, err := d.root.OpenRoot(id)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = dir.Close() }()
-	err = within(dir, "qmp", func(path string) error {
-		info, err := dir.Lstat("qmp")
-		if err != nil {
-			return err
-		}
-		if info.Mode().Type() != os.ModeSocket {
-			return fault.New(fault.Internal, "the command socket is no socket")
-		}
+	err = d.connect(id, qmpSocket, func(path string) error {
 		c, err = qmp.Dial(ctx, path)
 		return err
 	})
