@@ -5,7 +5,8 @@
 //
 // Three loops share one book. The keeper looks at the drivers, plans, and has
 // one worker at a time act on each VM. The courier carries reports to the
-// control plane and brings back the list of what is wanted. When the control
+// control plane and brings back the list of what is wanted, and who waits for a
+// console, which the switchboard connects. When the control
 // plane is away the keeper goes on with the last list. The measurer takes a
 // benchmark now and then.
 package agent
@@ -26,6 +27,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/vm"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
 
@@ -96,7 +98,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	var others sync.WaitGroup
-	others.Go(func() { newCourier(a.config, b, client, instance).run(ctx) })
+	courier, consoles := newCourier(a.config, b, client, instance), newSwitchboard(a.config, client)
+	client.OnCall(func(calls []vm.Call) {
+		courier.called = true
+		consoles.answer(ctx, calls)
+	})
+	others.Go(func() {
+		courier.run(ctx)
+		consoles.all.Wait()
+	})
 	others.Go(func() { newMeasurer(a.config, b).run(ctx) })
 	newKeeper(a.config, f, b).run(ctx)
 	others.Wait()

@@ -55,7 +55,7 @@ var may = map[string]string{
 	"internal/wire":                     "internal/fault internal/id internal/money internal/capacity internal/vm internal/serial internal/serial/socket",
 	// floor 3: the two brains
 	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/store internal/serial",
-	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire internal/serial",
+	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire internal/serial internal/serial/socket",
 	"internal/agent/benchmark": "internal/fault internal/capacity",
 	"internal/agent/discover":  "internal/fault internal/capacity",
 	"internal/agent/local":     "internal/fault internal/image",

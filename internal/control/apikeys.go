@@ -149,6 +149,7 @@ func (s *Service) RevokeKey(ctx context.Context, who account.Actor, keyID string
 	})
 	if err == nil && !store.Rehearsing(ctx) {
 		s.keys.drop(keyID)
+		s.bells.ring("key:" + keyID)
 	}
 	return err
 }

@@ -33,6 +33,13 @@ func (b *bells) listen(thing string) (rung <-chan struct{}, cancel func()) {
 	}
 }
 
+// awaited reports whether somebody listens to thing.
+func (b *bells) awaited(thing string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting[thing]) > 0
+}
+
 // ring wakes all who listen to one of the things.
 func (b *bells) ring(things ...string) {
 	if b.heard != nil && len(things) > 0 {

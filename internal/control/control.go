@@ -63,6 +63,7 @@ type Service struct {
 	keys       keyring
 	refusals   refusals
 	simulation simulation
+	consoles   *switchboard
 	listening  atomic.Pointer[time.Time] // since when agents can be heard
 	loads      loads                     // guarded by the shelf being filled
 	bounds     bounds                    // guarded by the shelf being filled
@@ -78,6 +79,11 @@ var System = account.Actor{KeyID: "system", Role: account.Operator}
 func New(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{Config: c, shelf: shelf{Index: market.NewIndex(), sites: map[uint32]store.Site{}}}
 	s.listenFrom(c.Now())
+	name, err := id.NewSecret("con", 5, c.Rand)
+	if err != nil {
+		return nil, err
+	}
+	s.consoles = newSwitchboard(name)
 	if c.Simulation {
 		s.bells.heard = func(things ...string) { s.simulation.heed(s.Now().Add(s.SimulatedBoot), things...) }
 	}
@@ -85,7 +91,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if _, err := io.ReadFull(c.Rand, fresh); err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
 	}
-	err := c.Store.Write(ctx, func(tx *store.Tx) error {
+	err = c.Store.Write(ctx, func(tx *store.Tx) error {
 		seed, err := tx.InitSetting(ctx, "signing_key", base64.StdEncoding.EncodeToString(fresh))
 		if err != nil {
 			return err

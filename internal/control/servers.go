@@ -73,7 +73,9 @@ func (s *Service) tenant(serverID, accountID string) string {
 // Changes returns a channel that receives after a server's list may have
 // changed. Listen first, then read the list.
 func (s *Service) Changes(serverID string) (changed <-chan struct{}, cancel func()) {
-	return s.bells.listen("server:" + serverID)
+	changed, cancel = s.bells.listen("server:" + serverID)
+	s.consoles.arrived.ring(serverID)
+	return changed, cancel
 }
 
 // Sign signs what an agent is told.

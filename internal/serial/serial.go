@@ -27,7 +27,7 @@ type Note struct {
 }
 
 // Line is one end of the way between a console and who sits before it. One
-// goroutine receives and another sends.
+// goroutine receives while others send.
 type Line interface {
 	// Receive returns the next frame. Once ctx is done the line is of no more use.
 	Receive(ctx context.Context) (Frame, error)

@@ -149,7 +149,7 @@ func (s *Server) handler(c Config) http.Handler {
 	mux.Handle("/", api.New(s.Control, api.Config{Log: c.Log, Version: c.Version}))
 	mux.Handle("GET /{$}", console.Handler(s.Control, console.Config{Version: c.Version, Log: c.Log}))
 	mux.Handle("GET /console/", console.Handler(s.Control, console.Config{Version: c.Version, Log: c.Log}))
-	mux.Handle("/agent/", wire.Handler(s.Control, wire.Config{Log: c.Log}))
+	mux.Handle("/agent/", wire.Handler(s.Control, wire.Config{Log: c.Log, Consoles: s.Control}))
 	mux.Handle("GET /images/", s.images)
 	return mux
 }

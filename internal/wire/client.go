@@ -32,8 +32,9 @@ const transfer = 30 * time.Second
 
 // Client speaks for one agent.
 type Client struct {
-	line line
-	id   Identity
+	line   line
+	id     Identity
+	onCall func([]vm.Call) // nil for none
 }
 
 // NewClient returns a client of the control plane at address, an https URL, or
@@ -109,6 +110,11 @@ func (c *Client) Sync(ctx context.Context, report vm.Report, known vm.List, wait
 		return vm.List{}, false, ErrForeign
 	case o.Older(known):
 		return vm.List{}, false, ErrOlder
+	}
+	if c.onCall != nil && len(o.Calls) > 0 {
+		c.onCall(o.Calls)
+	}
+	switch {
 	case o.Unchanged:
 		return known, false, nil
 	}

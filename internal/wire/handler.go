@@ -43,6 +43,8 @@ type Control interface {
 type Config struct {
 	Log     *slog.Logger
 	MaxWait time.Duration // that a poll is held; 0 means the constant of that name
+
+	Consoles Consoles // nil where nobody waits for consoles
 }
 
 // Handler answers agents. The server that it is mounted in bounds the number
@@ -55,17 +57,22 @@ func Handler(c Control, cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{control: c, log: cfg.Log, maxWait: cfg.MaxWait}
+	if cfg.Consoles == nil {
+		cfg.Consoles = nobody{}
+	}
+	h := &handler{control: c, consoles: cfg.Consoles, log: cfg.Log, maxWait: cfg.MaxWait}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+enrollPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.enroll) })
 	mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.sync) })
+	mux.HandleFunc("GET "+consolePath, h.console)
 	return mux
 }
 
 type handler struct {
-	control Control
-	log     *slog.Logger
-	maxWait time.Duration
+	control  Control
+	consoles Consoles
+	log      *slog.Logger
+	maxWait  time.Duration
 }
 
 // call is one request as it came.
@@ -97,24 +104,34 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, do func(*http.Re
 		h.log.ErrorContext(r.Context(), "agent answer not encoded", "server_id", c.server, "error", err)
 		status, body = http.StatusInternalServerError, []byte(`{"error":"internal error"}`)
 	}
-	signature := h.control.Sign(answer(c.server, r.Header.Get(signatureHeader), status, body))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set(signatureHeader, base64.StdEncoding.EncodeToString(signature))
+	h.sign(w, c.server, r.Header.Get(signatureHeader), status, body)
 	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		h.log.DebugContext(r.Context(), "agent hung up", "server_id", c.server, "error", err)
 	}
 }
 
+// sign puts the signature of an answer to a request beside it.
+func (h *handler) sign(w http.ResponseWriter, server, requestSignature string, status int, body []byte) {
+	signature := h.control.Sign(answer(server, requestSignature, status, body))
+	w.Header().Set(signatureHeader, base64.StdEncoding.EncodeToString(signature))
+}
+
+// maxServer is the most bytes of a server's id.
+const maxServer = 128
+
+var errUnsigned = fault.New(fault.Denied, "the request is not signed")
+
 func readCall(w http.ResponseWriter, r *http.Request) (call, error) {
 	c := call{server: r.Header.Get(serverHeader)}
-	if len(c.server) > 128 {
+	if len(c.server) > maxServer {
 		return call{}, fault.New(fault.Malformed, "the server id is too long")
 	}
 	var err error
 	if c.signature, err = base64.StdEncoding.DecodeString(r.Header.Get(signatureHeader)); err != nil {
-		return c, fault.New(fault.Denied, "the request is not signed")
+		return c, errUnsigned
 	}
 	c.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxReport))
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
@@ -144,14 +161,19 @@ func (h *handler) enroll(r *http.Request, _ http.ResponseWriter, c call) (any, e
 	return membership{Server: server, ControlKey: h.control.ControlKey()}, nil
 }
 
-func (h *handler) sync(r *http.Request, w http.ResponseWriter, c call) (any, error) {
-	ctx := r.Context()
+// authenticate returns a Denied fault unless the agent of a server signed the call.
+func (h *handler) authenticate(ctx context.Context, path string, c call) error {
 	key, err := h.control.AgentKey(ctx, c.server)
 	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Denied) ||
-		err == nil && (len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, request(syncPath, c.server, c.body), c.signature)) {
-		return nil, fault.New(fault.Denied, "no agent with this id and key")
+		err == nil && (len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, request(path, c.server, c.body), c.signature)) {
+		return fault.New(fault.Denied, "no agent with this id and key")
 	}
-	if err != nil {
+	return err
+}
+
+func (h *handler) sync(r *http.Request, w http.ResponseWriter, c call) (any, error) {
+	ctx := r.Context()
+	if err := h.authenticate(ctx, syncPath, c); err != nil {
 		return nil, err
 	}
 	var p polling
@@ -173,8 +195,8 @@ func (h *handler) sync(r *http.Request, w http.ResponseWriter, c call) (any, err
 	return h.news(ctx, c.server, p, changed)
 }
 
-// news returns the orders as soon as they are newer than what the agent knows,
-// and whatever they are when the time is up.
+// news returns the orders as soon as they are newer than what the agent knows, or
+// a console is waited for, and whatever they are when the time is up.
 func (h *handler) news(ctx context.Context, server string, p polling, changed <-chan struct{}) (orders, error) {
 	timer := time.NewTimer(min(time.Duration(p.WaitMS)*time.Millisecond, h.maxWait))
 	defer timer.Stop()
@@ -184,8 +206,11 @@ func (h *handler) news(ctx context.Context, server string, p polling, changed <-
 		if err != nil {
 			return orders{}, err
 		}
-		if last || known.Older(list) {
-			return tell(list, known), nil
+		calls := h.consoles.ConsoleCalls(server)
+		if last || known.Older(list) || len(calls) > 0 {
+			o := tell(list, known)
+			o.Calls = calls
+			return o, nil
 		}
 		select {
 		case _, open := <-changed:

@@ -83,7 +83,8 @@ type polling struct {
 // orders answers a polling. Unchanged orders are left out.
 type orders struct {
 	vm.List
-	Unchanged bool `json:"unchanged"`
+	Unchanged bool      `json:"unchanged"`
+	Calls     []vm.Call `json:"calls,omitempty"` // consoles to connect
 }
 
 // problem is the body of every answer that is not a success.
