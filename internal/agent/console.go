@@ -144,8 +144,7 @@ func (b *switchboard) sit(ctx context.Context, line serial.Line, c vm.Call) erro
 	line.Close(ctx, lastOf(why)) // which ends the others
 	_ = port.Close()
 	stop()
-	<-parts
-	<-parts
+	_, _ = <-parts, <-parts // because of that
 	return why
 }
 

@@ -74,6 +74,9 @@ func (a *api) describe(op operation, in, out reflect.Type) {
 	if op.response != "" {
 		success.Content = content(schemas.Schema(out, true, op.id), op.response)
 	}
+	if op.response == "" && len(op.others) > 0 {
+		success.Content = map[string]*huma.MediaType{}
+	}
 	for _, kind := range op.others {
 		success.Content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	}

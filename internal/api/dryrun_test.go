@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,6 +38,8 @@ func newScene(t *testing.T, e storetest.Engine) *scene {
 	s := &scene{url: e.URL(t)}
 	s.cloud = newCloudAt(t, s.url)
 	s.vm = s.deploy("1")[0]
+	_, hangUp := s.control.Changes(s.agent.server) // consoles are for servers whose agent is there
+	t.Cleanup(hangUp)
 	made, _, err := s.control.CreateKey(t.Context(), account.Actor{AccountID: s.account}, "spare", account.Customer, account.Limits{})
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +96,7 @@ func (s *scene) requests() map[string]request {
 		"updateVMs":               {s.key, "/vms/v3", `{"updates": [{"id": "` + s.vm + `", "vmName": "other", "openPorts": []}]}`},
 		"updateVMsAndConnections": {s.key, "/v1/vms", `{"updates": [{"id": "` + s.vm + `", "openPorts": [], "cutConnections": true}]}`},
 		"deleteVMs":               {s.key, "/vms/v3", `{"vmIds": ["` + s.vm + `"]}`},
+		"openConsole":             {s.key, "/v1/vms/" + s.vm + "/console", `{"take": true}`},
 		"createQuote":             {s.key, "/v1/quotes", `{"instances": 1}`},
 		"addSSHKey":               {s.nora, "/ssh_keys", `{"publicKey": "` + keyLine + `"}`},
 		"deleteSSHKey":            {s.key, "/ssh_keys", `{"fingerprint": "SHA256:CSBNzi4dgeWjBe88DAxR/KNTIKym/6NrJkLytIKsFDE"}`},
@@ -136,6 +140,8 @@ func (s *scene) what() map[string][]string {
 	for _, ask := range [][2]string{{"POST", "/marketplace/offers"}, {"POST", "/v1/offers"}, {"GET", "/v1/account"}, {"GET", "/v1/vms"}} {
 		all[ask[1]] = []string{s.send(ask[0], ask[1], "").body}
 	}
+	tokens, _ := s.control.ConsolesOpen()
+	all["consoles"] = []string{strconv.Itoa(tokens)}
 	all["clock"] = []string{s.control.Now().String()}
 	return all
 }
@@ -187,7 +193,7 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		if a.status < 200 || a.status > 299 || a.header.Get("Cpucloud-Dry-Run") != "true" {
 			t.Fatalf("%s: got %d %s, header %q", a.what, a.status, a.body, a.header.Get("Cpucloud-Dry-Run"))
 		}
-		for _, secret := range []string{`"cpu_`, `"join_`} {
+		for _, secret := range []string{`"cpu_`, `"join_`, `"con_`} {
 			if strings.Contains(a.body, secret) {
 				t.Errorf("%s tells a secret: %s", a.what, a.body)
 			}

@@ -65,6 +65,9 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		status, body = http.StatusInternalServerError, []byte(`{"error":"internal error"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Connection", "close") // the next try may come to another replica
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that went away needs no answer
 }

@@ -15,7 +15,7 @@ import (
 
 const (
 	ticketFor   = time.Minute     // how long a token for a console is good
-	arrives     = 3 * time.Second // how long an agent may be between two polls
+	arrives     = time.Second     // how long an agent may be between two polls
 	callAgain   = 3 * time.Second // a call that got lost on its way is made again
 	answerIn    = 15 * time.Second
 	maxSeats    = 32   // consoles of one account at once, tokens and logs among them
@@ -145,6 +145,14 @@ func (b *switchboard) take(accountID string) (free func(), err error) {
 			delete(b.seats, accountID)
 		}
 	}, nil
+}
+
+// ConsolesOpen returns how many tokens for consoles are good here, and how many
+// consoles and logs are open.
+func (s *Service) ConsolesOpen() (tokens, open int) {
+	s.consoles.mu.Lock()
+	defer s.consoles.mu.Unlock()
+	return len(s.consoles.tickets), s.consoles.taken
 }
 
 // place makes a call, which is over when end is called.

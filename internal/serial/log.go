@@ -34,7 +34,7 @@ func appended(file io.ReaderAt) int64 {
 	if _, err := file.ReadAt(header[:], 0); err != nil {
 		return 0
 	}
-	return int64(max(0, int64(binary.BigEndian.Uint64(header[:])))) //nolint:gosec // what is no count is taken for 0
+	return max(0, int64(binary.BigEndian.Uint64(header[:]))) //nolint:gosec // what is no count is taken for 0
 }
 
 // Append adds text in the place of the oldest.

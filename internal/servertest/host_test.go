@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -231,3 +232,12 @@ func (l links) Destroy(ctx context.Context, id string) error {
 	_, _, err := l.ask(ctx, question{Do: "unlink", ID: id}, nil)
 	return err
 }
+
+// The consoles of such a host are not within reach.
+func (m machines) Console(context.Context, string) ([]byte, error) { return nil, errFarConsole }
+
+func (m machines) Attach(context.Context, string) (io.ReadWriteCloser, error) {
+	return nil, errFarConsole
+}
+
+var errFarConsole = fault.New(fault.Unavailable, "the console is on another host")

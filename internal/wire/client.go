@@ -114,8 +114,7 @@ func (c *Client) Sync(ctx context.Context, report vm.Report, known vm.List, wait
 	if c.onCall != nil && len(o.Calls) > 0 {
 		c.onCall(o.Calls)
 	}
-	switch {
-	case o.Unchanged:
+	if o.Unchanged {
 		return known, false, nil
 	}
 	return o.List, known.Older(o.List), nil

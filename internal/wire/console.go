@@ -40,8 +40,10 @@ type Consoles interface {
 // nobody waits for consoles.
 type nobody struct{}
 
+// ConsoleCalls implements Consoles.
 func (nobody) ConsoleCalls(string) []vm.Call { return nil }
 
+// AnswerConsole implements Consoles.
 func (nobody) AnswerConsole(string, string) (func(context.Context, serial.Line), error) {
 	return nil, fault.New(fault.NotFound, "nobody waits for this console here")
 }
@@ -97,7 +99,7 @@ func (c *Client) Console(ctx context.Context, session string) (*socket.Socket, e
 	header.Set(serverHeader, c.id.Server)
 	header.Set(sessionHeader, session)
 	header.Set(signatureHeader, signature)
-	conn, answer, err := websocket.Dial(ctx, c.line.base+consolePath, &websocket.DialOptions{HTTPClient: c.line.http, HTTPHeader: header})
+	conn, answer, err := websocket.Dial(ctx, c.line.base+consolePath, &websocket.DialOptions{HTTPClient: c.line.http, HTTPHeader: header}) //nolint:bodyclose // Dial has read it
 	if answer == nil {
 		return nil, away(err)
 	}

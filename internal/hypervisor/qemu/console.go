@@ -161,7 +161,7 @@ func (d *Driver) listen(id string, port *serial.Port, conn net.Conn, log *serial
 func (d *Driver) plug(id string, port *serial.Port) (conn net.Conn) {
 	err := d.connect(id, serialSocket, func(path string) (err error) {
 		dialer := net.Dialer{Timeout: talkLimit}
-		conn, err = dialer.Dial("unix", path) //nolint:noctx // it has a limit
+		conn, err = dialer.Dial("unix", path)
 		return err
 	})
 	if err != nil {
