@@ -16,6 +16,7 @@ func TestDriver(t *testing.T) {
 	hypervisortest.Run(t, func(*testing.T) hypervisortest.Fixture {
 		h := fake.NewHost(time.Now)
 		h.OnShutdown = hypervisortest.Obeys
+		h.OnType = func(id string, text []byte) { h.Say(id, hypervisortest.Answer(text)) }
 		return hypervisortest.Fixture{
 			Open: func(*testing.T) hypervisor.Driver { return fake.New(h) },
 			Kill: func(_ *testing.T, id string) { h.Kill(id, "it was killed") },

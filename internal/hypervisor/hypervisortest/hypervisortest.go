@@ -51,6 +51,8 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"DestroyOfNothingIsNoError":         (*host).destroyOfNothingIsNoError,
 		"DeadMachineIsListedAndRestarted":   (*host).deadMachineIsListedAndRestarted,
 		"DeadMachineCanBeDestroyed":         (*host).deadMachineCanBeDestroyed,
+		"ConsoleIsHeldByMany":               (*host).consoleIsHeldByMany,
+		"ConsoleEndsWithTheMachine":         (*host).consoleEndsWithTheMachine,
 		"CardIsHandedOver":                  (*host).cardIsHandedOver,
 		"BadNamesAreRefused":                (*host).badNamesAreRefused,
 		"BadMachinesAreRefused":             (*host).badMachinesAreRefused,
@@ -252,6 +254,12 @@ func (h *host) badNamesAreRefused() {
 		}
 		if err := h.driver.Destroy(t.Context(), id); !fault.Is(err, fault.Invalid) {
 			t.Errorf("Destroy of %q = %v, want an Invalid fault", id, err)
+		}
+		if _, err := h.driver.Console(t.Context(), id); !fault.Is(err, fault.Invalid) {
+			t.Errorf("Console of %q = %v, want an Invalid fault", id, err)
+		}
+		if _, err := h.driver.Attach(t.Context(), id); !fault.Is(err, fault.Invalid) {
+			t.Errorf("Attach to %q = %v, want an Invalid fault", id, err)
 		}
 	}
 	h.wantList(t)

@@ -39,11 +39,11 @@ func Obeys(m hypervisor.Machine) bool {
 	return err == nil && bytes.HasPrefix(disk, obedient)
 }
 
-// teach puts a guest on the disk of m that obeys.
-func teach(t *testing.T, m hypervisor.Machine) {
+// teach puts a guest on the disk of m.
+func teach(t *testing.T, m hypervisor.Machine, guest []byte) {
 	t.Helper()
 	sector := make([]byte, 512)
-	copy(sector, obedient)
+	copy(sector, guest)
 	sector[510], sector[511] = 0x55, 0xaa
 	disk, err := os.OpenFile(m.Disks[0].Path, os.O_WRONLY, 0)
 	if err != nil {
@@ -58,7 +58,7 @@ func teach(t *testing.T, m hypervisor.Machine) {
 func (h *host) obedientGuestPowersOff() {
 	t := h.t
 	m := h.machine(t, "a")
-	teach(t, m)
+	teach(t, m, obedient)
 	h.start(t, m)
 	h.ensure(t, "b")
 	Await(t, func() bool { // what is asked while the guest boots is lost on it
