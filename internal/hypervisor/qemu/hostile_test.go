@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
@@ -93,5 +94,54 @@ func TestUpgrade(t *testing.T) {
 	hypervisortest.Clear(t, d)
 	if list, err := d.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("List = %+v, %v, want none", list, err)
+	}
+}
+
+// writer is a boot sector that writes 64 KiB to the serial console, each byte once the
+// port takes it, and powers off.
+//
+//	00        cli
+//	01        xor  cx, cx
+//	03 next:  mov  dx, 0x3fd     ; line status
+//	06 wait:  in   al, dx
+//	07        test al, 0x20      ; the transmitter is free
+//	09        jz   wait
+//	0b        mov  dx, 0x3f8
+//	0e        mov  al, 'x'
+//	10        out  dx, al
+//	11        loop next
+//	13        mov  dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
+var writer = []byte{
+	0xfa, 0x31, 0xc9, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x20, 0x74, 0xfb, 0xba, 0xf8, 0x03, 0xb0, 'x', 0xee, 0xe2, 0xf0,
+	0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4,
+}
+
+// A guest that waits until its port has taken what it writes does not wait for an
+// agent: where none is, what it writes is dropped.
+func TestConsoleWithoutAgent(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]bool{"an agent reads": false, "no agent is there": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t, t.TempDir())
+			if err := ensure(t, d, "a", overlay(t, base(t, writer))); err != nil {
+				t.Fatalf("Ensure: %v", err)
+			}
+			if away {
+				d.Close()
+			}
+			begun := time.Now()
+			hypervisortest.Await(t, func() bool { return only(t, d).Reason == "the guest powered off" })
+			t.Logf("it wrote 64 KiB and was off after %v", time.Since(begun).Round(time.Millisecond))
+			kept := func() bool {
+				text, err := d.Console(t.Context(), "a")
+				return err == nil && strings.Count(string(text), "x") >= 64<<10
+			}
+			if away && kept() {
+				t.Error("all that it wrote is kept, and nobody read it")
+			} else if !away {
+				hypervisortest.Await(t, kept)
+			}
+		})
 	}
 }
