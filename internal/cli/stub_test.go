@@ -43,6 +43,7 @@ type stub struct {
 	purse    purse
 
 	operations []doc
+	tries      int // to reach a console
 }
 
 // newStub starts a stub that ends with the test.
@@ -98,6 +99,10 @@ func datacenter(country, city string) doc {
 
 // ServeHTTP answers as the contract says.
 func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/console") {
+		s.enter(w, r)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.Header().Set("X-Request-Id", "req_7")
@@ -158,6 +163,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.update(w, body)
 	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset":
 		s.operate(w, r)
+	case "POST /v1/vms/" + vmOf(r) + "/console", "GET /v1/vms/" + vmOf(r) + "/console/log":
+		s.console(w, r, body)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PATCH /v1/vms":
