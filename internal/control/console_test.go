@@ -218,7 +218,7 @@ func TestConsoleToken(t *testing.T) {
 		if _, err := s.EnterConsole(other, good); !fault.Is(err, fault.Denied) {
 			t.Errorf("a token for another VM: %v, want a Denied fault", err)
 		}
-		if _, err := s.EnterConsole(s.vmID, "con_elsewhere"+good[strings.Index(good, "."):]); !fault.Is(err, fault.Unavailable) {
+		if _, err := s.EnterConsole(s.vmID, "con_elsewhere."+strings.SplitN(good, ".", 2)[1]); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("a token of another replica: %v, want an Unavailable fault", err)
 		}
 		if _, err := s.EnterConsole(s.vmID, good); err != nil {
