@@ -84,6 +84,8 @@ func TestRequests(t *testing.T) {
 		`GET /v1/vms/a%2Fb`:                func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },
 		`POST /v1/vms/a%2Fb/reboot`:        func(ctx context.Context, c *client.Client) (any, error) { return c.RebootVM(ctx, "a/b", "r") },
 		`POST /v1/vms/a/reset`:             func(ctx context.Context, c *client.Client) (any, error) { return c.ResetVM(ctx, "a", "") },
+		`POST /v1/vms/a%2Fb/protect`:       func(ctx context.Context, c *client.Client) (any, error) { return nil, c.ProtectVM(ctx, "a/b") },
+		`POST /v1/vms/a/unprotect`:         func(ctx context.Context, c *client.Client) (any, error) { return nil, c.UnprotectVM(ctx, "a") },
 		`GET /v1/vms/a%2Fb/operations`:     func(ctx context.Context, c *client.Client) (any, error) { return c.Operations(ctx, "a/b") },
 		`GET /v1/operations/op_1?wait=25s`: func(ctx context.Context, c *client.Client) (any, error) { return c.WaitOperation(ctx, "op_1") },
 		`GET /vms/v3/status?ids=a%2Cb`:     func(ctx context.Context, c *client.Client) (any, error) { return c.VMStatuses(ctx, "a", "b") },

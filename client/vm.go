@@ -53,6 +53,9 @@ type VM struct {
 	DrainedAt        *time.Time   `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
 	PublicIP         *string      `json:"publicIp"`                  // nil while it has none
 	Hostname         string       `json:"hostname,omitempty"`
+	Protected        bool         `json:"protected,omitempty"`      // it can't be deleted until it is unprotected
+	Operation        string       `json:"operation,omitempty"`      // id of the operation that goes on, "" for none
+	AllowedActions   []string     `json:"allowedActions,omitempty"` // what can be done to it now
 	Ports            []Port       `json:"ports"`
 	OSImage          string       `json:"osImage"`
 	Datacenter       Datacenter   `json:"datacenter"`

@@ -87,6 +87,7 @@ type storyAnswer struct {
 	} `json:"payment"`
 	Drained *time.Time `json:"drainedAt"`
 
+	Protected bool     `json:"protected"`
 	Operation *string  `json:"operation"`
 	Allowed   []string `json:"allowedActions"`
 

@@ -109,6 +109,8 @@ func (s *scene) requests() map[string]request {
 		"drainServer":             {s.operator, server + "/drain", `{"deadline": "72h"}`},
 		"removeServer":            {s.operator, server + "/remove", `{"lost": true}`},
 		"rebootVM":                {s.key, "/v1/vms/" + s.vm + "/reboot", ""},
+		"protectVM":               {s.key, "/v1/vms/" + s.vm + "/protect", ""},
+		"unprotectVM":             {s.key, "/v1/vms/" + s.vm + "/unprotect", ""},
 		"resetVM":                 {s.key, "/v1/vms/" + s.vm + "/reset", ""},
 		"terminateVM":             {s.operator, "/v1/providers/Example%20Hosting/vms/" + s.vm + "/terminate", `{"reason": "abuse"}`},
 		"createAccount":           {s.operator, "/v1/admin/accounts", `{"name": "Bert"}`},
@@ -176,6 +178,8 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		s.sendAs(s.operator, "POST", strings.Replace(r.path, "/uncordon", "/cordon", 1), "").wants(http.StatusOK, nil)
 	case "removeServer":
 		s.silence()
+	case "unprotectVM":
+		s.send("POST", strings.Replace(r.path, "/unprotect", "/protect", 1), "").wants(http.StatusNoContent, nil)
 	case "rebootVM", "resetVM":
 		s.report(vm.Ready)
 	}

@@ -233,6 +233,7 @@ var deleteVMs = operation{
 	refusals: map[int]string{
 		http.StatusBadRequest:          "vmIds has to be an array, not string",
 		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
+		http.StatusConflict:            "VM web-1 is protected: nothing was deleted; unprotect it first, if it is really to go",
 		http.StatusUnprocessableEntity: "vmIds is missing",
 	},
 }
@@ -272,7 +273,8 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "delete"],
+		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
+		"protected": false,
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
 	refusals: map[int]string{
 		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
@@ -290,6 +292,7 @@ type VMLook struct {
 	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
 	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
 
+	Protected bool     `json:"protected" doc:"It can't be deleted until it is unprotected."`
 	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
 	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
 }
@@ -307,7 +310,7 @@ type vmStory struct {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline)}
+	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), Protected: v.Protected}
 	if !v.State.Ended() {
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
 	}
@@ -332,7 +335,8 @@ var listVMLooks = operation{
 	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
 	query:   listVMs.query,
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "delete"]}]`,
+		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
+		"protected": false}]`,
 	refusals: listVMs.refusals,
 }
 

@@ -55,3 +55,13 @@ func (s *stub) operation(w http.ResponseWriter, id string) {
 	}
 	answer(w, http.StatusOK, o)
 }
+
+func (s *stub) protect(w http.ResponseWriter, r *http.Request) {
+	i := slices.IndexFunc(s.vms, func(v doc) bool { return v["id"] == vmOf(r) })
+	if i < 0 {
+		refuse(w, http.StatusNotFound, "no VM with this id")
+		return
+	}
+	s.vms[i]["protected"] = path.Base(r.URL.Path) == "protect"
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -158,6 +158,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.update(w, body)
 	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset":
 		s.operate(w, r)
+	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
+		s.protect(w, r)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PATCH /v1/vms":

@@ -285,6 +285,9 @@ func (s *Service) DeleteVMs(ctx context.Context, who account.Actor, ids []string
 			if slices.Contains(removed, v.ID) {
 				continue
 			}
+			if err := v.Refuses(vm.Delete, nil); err != nil {
+				return err
+			}
 			removed = append(removed, v.ID)
 			if err := s.end(ctx, tx, v, vm.Deleted, "deleted by its customer"); err != nil {
 				return err

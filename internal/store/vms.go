@@ -49,6 +49,7 @@ type vmRow struct {
 	KnownAs       string
 	Limited       bool
 	Cut           int64
+	Protected     bool
 	Operation     string
 	Restart       int64
 	Abrupt        bool
@@ -68,7 +69,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, Cut: r.Cut, GoneAt: at(r.GoneAt),
-		Operation: r.Operation, Restart: r.Restart, Abrupt: r.Abrupt,
+		Protected: r.Protected, Operation: r.Operation, Restart: r.Restart, Abrupt: r.Abrupt,
 	}
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
@@ -83,7 +84,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.cut, v.gone_at,
-	v.operation, v.restart, v.abrupt`
+	v.protected, v.operation, v.restart, v.abrupt`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -105,12 +106,12 @@ func (s *script) vms(list []vm.VM) error {
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt), v.Operation, v.Restart, v.Abrupt,
+			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt), v.Protected, v.Operation, v.Restart, v.Abrupt,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, cut, gone_at, operation, restart, abrupt)`, lines)
+		wish, known_as, key_id, limited, price_parts, cut, gone_at, protected, operation, restart, abrupt)`, lines)
 	return nil
 }
 
@@ -130,10 +131,10 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, cut = ?, gone_at = ?,
-		operation = ?, restart = ?, abrupt = ? WHERE id = ?`,
+		protected = ?, operation = ?, restart = ?, abrupt = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.Cut, micros(v.GoneAt),
-		v.Operation, v.Restart, v.Abrupt, v.ID)
+		v.Protected, v.Operation, v.Restart, v.Abrupt, v.ID)
 	return err
 }
 

@@ -56,6 +56,8 @@ type VM struct {
 
 	Cut int64 // the generation at which connections through closed ports were last to be cut; 0 for never
 
+	Protected bool // its customer doesn't want it deleted
+
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
 
 	Restart int64 // the generation at which it was last to be started anew; 0 for never
