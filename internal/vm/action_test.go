@@ -10,7 +10,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-
 // actionTable is what may be done in which state, as Refuses says it.
 func actionTable() string {
 	var b strings.Builder
