@@ -231,20 +231,8 @@ func (s *Service) update(ctx context.Context, tx *store.Tx, v vm.VM, u Update) e
 		if err != nil {
 			return err
 		}
-		if !slices.Equal(ports, v.Spec.Ports) || u.Cut {
-			v.Spec.Ports = ports
-			v.Generation++
-			text := "open ports changed to " + portList(ports)
-			if u.Cut {
-				v.Cut = v.Generation
-				text += "; connections through others are cut"
-			}
-			if err := firstError(
-				tx.Revise(ctx, v.ServerID),
-				tx.PutEvent(ctx, v.ID, s.happened("ports", now, text)),
-			); err != nil {
-				return err
-			}
+		if err := s.setPorts(ctx, tx, &v, ports, PortChange{Cut: u.Cut}); err != nil {
+			return err
 		}
 	}
 	return tx.UpdateVM(ctx, v)
