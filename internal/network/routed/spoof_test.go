@@ -148,6 +148,29 @@ func TestSpoofedNeighboursAreDropped(t *testing.T) {
 	}
 }
 
+// A VM that asks from ever other addresses doesn't fill the host's table of
+// neighbours, which is one for all.
+func TestNeighboursAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.driver(t)
+	vm := w.bare(t, d, w.link(1))
+	ours, gw6 := mac(vm.link.MAC), netip.MustParseAddr("fe80::1")
+	const asked = 500
+	begin := time.Now()
+	for n := range asked {
+		from := netip.MustParseAddr("fe80::" + strconv.FormatInt(int64(0x1000+n), 16))
+		vm.send(ether(mac("33:33:ff:00:00:01"), ours, 0x86dd, icmp6(from, netip.MustParseAddr("ff02::1:ff00:1"), 255, neighbour(135, 0, gw6, 1, ours))))
+	}
+	if !within(5*time.Second, func() bool { let, lost := w.verdicts(); return let+lost >= asked }) {
+		t.Fatal("not all frames were looked at")
+	}
+	most := 20 + 5*int(time.Since(begin).Seconds()+1)
+	if got := strings.Count(w.host.output("ip -6 neigh show nud all"), "fe80::1"); got > most || got == 0 {
+		t.Errorf("the host has %d neighbours of one VM, want some and at most %d", got, most)
+	}
+}
+
 var counted = regexp.MustCompile(`counter packets (\d+) bytes \d+ (accept|drop)`)
 
 // verdicts returns how many frames were let through at the first VM's tap, and
