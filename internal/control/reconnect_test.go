@@ -2,7 +2,6 @@ package control_test
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -33,15 +32,19 @@ func TestTenThousandReconnect(t *testing.T) {
 			list := make([]store.Server, agents)
 			for n := range list {
 				like.ID, like.Name = fmt.Sprintf("srv_%05d", n), fmt.Sprintf("rack-%d", n)
-				like.AgentKey, like.SilentSince = like.ID, start
+				like.AgentKey = like.ID
 				list[n], fleet[n] = like, like.ID
 			}
 			return tx.InsertServers(t.Context(), list)
 		}))
 		c.clock.advance(control.SilentAfter + time.Second)
-		c.must("NoteSilence", second(c.NoteSilence(t.Context())))
+		for silent := 1; silent > 0; { // so many at a time, as the loop does
+			var err error
+			silent, err = c.NoteSilence(t.Context())
+			c.must("NoteSilence", err)
+		}
 		want(t, "sells after the silence", c.sells(), false)
-		anna := c.account("Anna", 4*price)
+		anna := c.account("Anna", 1_000_000*price)
 
 		var begin, done sync.WaitGroup
 		begin.Add(1)
@@ -55,11 +58,22 @@ func TestTenThousandReconnect(t *testing.T) {
 			})
 		}
 		begin.Done()
-		for placed := false; !placed; runtime.Gosched() {
-			_, err := c.Deploy(t.Context(), anna, wish(1))
-			placed = err == nil
+		heard := make(chan struct{})
+		go func() { done.Wait(); close(heard) }()
+		placed := 0 // while others are still on their way
+		for waiting := true; waiting; {
+			select {
+			case <-heard:
+				waiting = false
+			default:
+				if _, err := c.Deploy(t.Context(), anna, wish(1)); err == nil {
+					placed++
+				}
+			}
 		}
-		done.Wait()
+		if placed == 0 {
+			t.Error("nobody could deploy in between")
+		}
 		c.must("NoteSilence", second(c.NoteSilence(t.Context())))
 		silent := 0
 		c.must("read servers", c.db.Read(t.Context(), func(tx *store.Tx) error {

@@ -33,6 +33,8 @@ type target struct {
 	PID    int    // a process of the host
 	Suid   string // a program of root's with the set-user-id bit
 	Binary string // this program
+
+	Temporary string // a file that could be made in the host's folder for all
 }
 
 // intrude writes the name of each try with why it failed, "" if it didn't.
@@ -97,7 +99,7 @@ func (t target) files() map[string]func() error {
 		"open the host's memory":           opens("/dev/mem"),
 		"open KVM":                         opens("/dev/kvm"),
 		"write to its root":                writes("/file"),
-		"write to the host's temporary":    writes("/tmp/cpucloud-intruder"),
+		"write to the host's temporary":    writes(t.Temporary),
 		"write to the host's programs":     writes("/usr/cpucloud-intruder"),
 		"change the system's libraries":    func() error { return os.Chmod("/usr/lib", 0o777) },
 		"talk to another machine's QEMU":   dials("unix", t.Socket),
