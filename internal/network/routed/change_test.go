@@ -81,8 +81,63 @@ func TestCut(t *testing.T) {
 		if !w.client.reaches(c.LocalAddr().Network(), c.to) {
 			t.Errorf("%v doesn't answer after it was opened again", c.to)
 		}
-		if udp := c.LocalAddr().Network() == "udp"; udp != says(c, "again", 5*short) {
-			t.Errorf("%s %v: what was cut goes on: %v, want %v", c.LocalAddr().Network(), c.to, !udp, udp)
+		if c.LocalAddr().Network() == "udp" {
+			if !says(c, "again", 5*time.Second) {
+				t.Errorf("udp %v isn't heard from the port from which it was cut", c.to)
+			}
+			continue
+		}
+		_, _ = c.Write([]byte("again"))
+		_ = c.SetReadDeadline(time.Now().Add(5 * short))
+		if n, err := c.Read(make([]byte, 100)); err == nil {
+			t.Errorf("tcp %v: what was cut goes on, with %d bytes", c.to, n)
+		}
+	}
+}
+
+// Neither side is heard over a connection that was cut.
+func TestCutIsBothWays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.driver(t)
+	l := w.link(1, udp(53))
+	vm := w.boot(t, d, l)
+	for _, to := range []netip.AddrPort{netip.AddrPortFrom(vm.addr(), 53), netip.AddrPortFrom(six(d, vm), 53)} {
+		ensure(t, d, l)
+		inside := vm.packets(to)
+		outside, err := w.client.dial("udp", to, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer outside.Close() //nolint:errcheck // the test ends
+		send := func(text string) {
+			_, _ = outside.Write([]byte("to the VM " + text))
+			_, _ = inside.WriteTo([]byte("from the VM "+text), outside.LocalAddr())
+		}
+		b := make([]byte, 100)
+		send("before")
+		_ = inside.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = outside.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, _, err := inside.ReadFrom(b); err != nil {
+			t.Fatalf("before, to the VM: %v", err)
+		}
+		if _, err := outside.Read(b); err != nil {
+			t.Fatalf("before, from the VM: %v", err)
+		}
+		closed := l
+		closed.Ports = nil
+		ensure(t, d, closed)
+		if err := d.Cut(t.Context(), l.ID); err != nil {
+			t.Fatal(err)
+		}
+		send("after")
+		_ = inside.SetReadDeadline(time.Now().Add(short))
+		if n, _, err := inside.ReadFrom(b); err == nil {
+			t.Errorf("%v hears %q", to, b[:n])
+		}
+		_ = outside.SetReadDeadline(time.Now().Add(short))
+		if n, err := outside.Read(b); err == nil {
+			t.Errorf("the client of %v hears %q", to, b[:n])
 		}
 	}
 }

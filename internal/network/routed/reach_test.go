@@ -134,6 +134,7 @@ func TestLaterNetworkIsClosed(t *testing.T) {
 	w.host.wire("lan2", later, "eth0")
 	later.run("ip addr add 46.0.0.2/24 dev eth0", "ip route add default via 46.0.0.1")
 	w.host.run("ip addr add 46.0.0.1/24 dev lan2")
+	w.host.write("/proc/sys/net/ipv4/conf/lan2/forwarding", "1")
 	later.serve("tcp", at("46.0.0.2", 22))
 	if !vm.misses("tcp", at("46.0.0.2", 22)) {
 		t.Error("the VM reaches a network that is not behind the uplink")

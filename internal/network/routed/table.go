@@ -243,7 +243,7 @@ func (t *tables) writeTap(c *nftables.Conn, tap string, rate int64) {
 	at.Device = tap
 	var rules []rule
 	if rate > 0 {
-		bytes := uint64(rate) / 8
+		bytes := uint64(rate) / 8 // the bucket holds a second of it besides the burst
 		over := &expr.Limit{Type: expr.LimitTypePktBytes, Rate: bytes, Unit: expr.LimitTimeSecond, Burst: burst(bytes), Over: true}
 		rules = append(rules, on(rule{over}, drop))
 	}
