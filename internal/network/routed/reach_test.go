@@ -4,6 +4,7 @@ package routed_test
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -163,6 +164,9 @@ func TestUplinkIsNoRouter(t *testing.T) {
 		"ip addr add 2a00:46::2/64 dev eth0 nodad", "ip route add default via 2a00:46::1")
 	w.host.write("/proc/sys/net/ipv4/conf/lan1/forwarding", "1")
 	w.host.write("/proc/sys/net/ipv6/conf/lan1/forwarding", "1")
+	if _, err := os.Stat("/proc/sys/net/ipv6/conf/lo/force_forwarding"); err == nil { // since Linux 6.17
+		w.host.write("/proc/sys/net/ipv6/conf/lan1/force_forwarding", "1")
+	}
 	w.router.run("ip route add 46.0.0.0/24 via "+host4, "ip route add 2a00:46::/64 via "+host6)
 	for _, to := range []netip.AddrPort{at("46.0.0.2", 22), at("2a00:46::2", 22)} {
 		inner.serve("tcp", to)
