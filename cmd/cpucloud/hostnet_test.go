@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,7 +28,7 @@ func TestBandwidthFlag(t *testing.T) {
 // A mistake in a flag names the flag.
 func TestNetworkFlagMistakes(t *testing.T) {
 	t.Parallel()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	good := networkFlags{Kind: networkRouted, Uplink: "up0", Pool: "198.51.100.64/27", Pool6: "2001:db8:1::/64", Announce: "route", Bandwidth: "1gbit"}
 	if _, err := good.open(t.TempDir(), log); err != nil {
 		t.Errorf("good flags: %v", err)
