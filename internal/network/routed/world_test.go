@@ -112,7 +112,7 @@ func (a to) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	return f.Forward.DstIP.Equal(netip.Addr(a).AsSlice())
 }
 
-var changing = regexp.MustCompile(`LOWER_UP|NO-CARRIER,|UNKNOWN|linkdown|\s(UP|DOWN)\s|index \d+|# handle \d+`)
+var changing = regexp.MustCompile(`,LOWER_UP|NO-CARRIER,|UNKNOWN|linkdown|\s(UP|DOWN)\s|index \d+|# handle \d+`)
 
 // lines returns the lines of a snapshot in order, without what differs from one
 // making to the next, and whether a cable is in.
