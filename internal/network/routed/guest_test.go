@@ -3,10 +3,12 @@
 package routed_test
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +61,15 @@ func (w *world) plugIn(tb testing.TB, d *routed.Driver, l network.Link) *guest {
 	}
 	go g.copy(g.plug, g.card, nil)
 	go g.copy(g.card, g.plug, g.look)
-	w.linked(g)
+	for _, a := range []netip.Prefix{how.Address, how.Address6} {
+		refuses := func() bool {
+			_, err := w.host.dial("tcp", netip.AddrPortFrom(a.Addr(), 9), short)
+			return errors.Is(err, syscall.ECONNREFUSED)
+		}
+		if a.IsValid() && !within(linking, refuses) {
+			tb.Fatalf("the guest doesn't come up with %v", a)
+		}
+	}
 	return g
 }
 
