@@ -42,7 +42,7 @@ type host struct {
 // openHost opens the drivers over dir; nothing is started yet. Hosts in trusted
 // may be fetched from though they are private.
 func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (*host, error) {
-	if err := flags.net.keep(dir); err != nil {
+	if err := flags.net.recall(dir); err != nil {
 		return nil, err
 	}
 	h, err := lookAtHost(dir, flags, log)
@@ -50,6 +50,9 @@ func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (
 		return nil, err
 	}
 	if h.network, err = flags.net.open(dir, log); err != nil {
+		return nil, err
+	}
+	if err := flags.net.keep(dir); err != nil {
 		return nil, err
 	}
 	h.images, err = openImages(imagesDir(dir), flags.images, trusted, h.roots, log)

@@ -135,6 +135,8 @@ func (a *api) listOperations(c *call, _ none) ([]Operation, error) {
 func (a *api) lifeRoutes() {
 	handle(a, rebootVM, a.rebootVM)
 	handle(a, resetVM, a.resetVM)
+	handle(a, setPorts, a.setPorts)
+	handle(a, confirmPorts, a.confirmPorts)
 	handle(a, protectVM, a.protectVM)
 	handle(a, unprotectVM, a.unprotectVM)
 	handle(a, getOperation, a.getOperation)

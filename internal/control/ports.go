@@ -129,7 +129,9 @@ func (s *Service) ConfirmPorts(ctx context.Context, who account.Actor, given str
 		v.Before, v.RevertAt = nil, time.Time{}
 		return firstErrorOf(
 			func() error { return tx.UpdateVM(ctx, v) },
-			func() error { return tx.PutEvent(ctx, v.ID, s.happened("ports", s.Now().UTC(), "open ports confirmed: "+portList(v.Spec.Ports))) },
+			func() error {
+				return tx.PutEvent(ctx, v.ID, s.happened("ports", s.Now().UTC(), "open ports confirmed: "+portList(v.Spec.Ports)))
+			},
 		)
 	})
 	return out, err

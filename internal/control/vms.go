@@ -182,7 +182,6 @@ type Update struct {
 	ID    string
 	Name  *string
 	Ports []vm.Port // the whole set; nil leaves it, empty closes all
-	Cut   bool      // end the connections through ports that are closed, too
 }
 
 // UpdateVMs makes all changes or none. Returns NotFound for an unknown,
@@ -231,7 +230,7 @@ func (s *Service) update(ctx context.Context, tx *store.Tx, v vm.VM, u Update) e
 		if err != nil {
 			return err
 		}
-		if err := s.setPorts(ctx, tx, &v, ports, PortChange{Cut: u.Cut}); err != nil {
+		if err := s.setPorts(ctx, tx, &v, ports, PortChange{}); err != nil {
 			return err
 		}
 	}
