@@ -160,7 +160,7 @@ func TestConsoleInALongFolder(t *testing.T) {
 // BenchmarkEnsure measures the time from the order to the running guest, and
 // that of its end.
 func BenchmarkEnsure(b *testing.B) {
-	d, err := qemu.New(qemu.Config{Dir: b.TempDir(), Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	d, err := qemu.New(b.Context(), qemu.Config{Dir: b.TempDir(), Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,0 +1,204 @@
+// Package systemdtest runs a real systemd for tests: as the first process of
+// namespaces of its own, over the host's files, which it can't change, and in
+// control groups of its own. It ends with the test, also with one that is killed.
+package systemdtest
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
+)
+
+// Hierarchy is how control groups are mounted where a systemd runs.
+type Hierarchy string
+
+// The hierarchies. Mixed is all that the host has, as it has it; Unified is version
+// 2 alone, with those controllers that the host doesn't use by version 1.
+const (
+	Mixed   Hierarchy = "mixed"
+	Unified Hierarchy = "unified"
+)
+
+// inside is set where a test runs inside.
+const inside = "CPUCLOUD_TEST_SYSTEMD"
+
+// script makes the world of a systemd.
+//
+//go:embed world.sh
+var script string
+
+// Inside reports whether the calling test runs where a systemd is the first
+// process. Where it doesn't, Inside starts one, runs the test there, and tells
+// how it went; the caller returns. A user who isn't root is told that nothing was
+// tested.
+func Inside(t *testing.T, h Hierarchy) bool {
+	t.Helper()
+	if os.Getenv(inside) == string(h) {
+		return true
+	}
+	if os.Getuid() != 0 {
+		t.Log("only root can run a systemd: nothing was tested")
+		return false
+	}
+	m := start(t, h)
+	out, err := m.command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m").CombinedOutput()
+	t.Logf("inside:\n%s", out)
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("inside, it ends with %v; systemd says:\n%s", err, m.said())
+	}
+	return false
+}
+
+// machine is a systemd and its namespaces.
+type machine struct {
+	*testing.T
+
+	hierarchy Hierarchy
+	groups    []string // of the host, that are the roots inside
+	dir       string
+	leader    *exec.Cmd
+	pid       int // of systemd, outside
+}
+
+// count keeps names of machines apart.
+var count atomic.Int32
+
+func start(t *testing.T, h Hierarchy) *machine {
+	t.Helper()
+	m := &machine{T: t, hierarchy: h, dir: t.TempDir()}
+	t.Cleanup(m.stop)
+	m.group()
+	m.leader = exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", script, "outside", string(h), os.TempDir()}, m.groups...)...)
+	log, err := os.Create(filepath.Join(m.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.leader.Stdout, m.leader.Stderr = log, log
+	m.leader.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "SCRIPT=" + script}
+	m.leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL} // which unshare hands on to its child
+	if err := errors.Join(m.leader.Start(), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if m.pid == 0 {
+			t.Logf("systemd says: %s", m.said())
+		}
+	}()
+	hypervisortest.Await(t, m.ready)
+	return m
+}
+
+// group makes the groups that systemd finds at the root of each hierarchy.
+func (m *machine) group() {
+	m.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		m.Fatal(err)
+	}
+	name := fmt.Sprintf("systemd-test-%d-%d", os.Getpid(), count.Add(1))
+	for line := range strings.Lines(string(text)) {
+		before, after, _ := strings.Cut(line, " - cgroup")
+		left := strings.Fields(before)
+		if after == "" || len(left) < 5 {
+			continue
+		}
+		dir := filepath.Join(left[4], name)
+		for _, c := range controllers(left[4]) {
+			_ = os.WriteFile(filepath.Join(left[4], "cgroup.subtree_control"), []byte("+"+c), 0)
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // as the kernel's own
+			m.Fatal(err)
+		}
+		m.groups = append(m.groups, dir)
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // without which nothing enters it
+			if text, err := os.ReadFile(filepath.Join(left[4], file)); err == nil {
+				_ = os.WriteFile(filepath.Join(dir, file), text, 0)
+			}
+		}
+	}
+}
+
+// controllers returns those that version 2 has at place.
+func controllers(place string) []string {
+	text, _ := os.ReadFile(filepath.Join(place, "cgroup.controllers"))
+	return strings.Fields(string(text))
+}
+
+// ready notes the number of the systemd that runs and listens, if it does.
+func (m *machine) ready() bool {
+	processes, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		m.Fatal(err)
+	}
+	for _, path := range processes {
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), fmt.Sprintf("\nPPid:\t%d\n", m.leader.Process.Pid)) {
+			continue
+		}
+		run := filepath.Join(filepath.Dir(path), "root/run")
+		_, err1 := os.Stat(filepath.Join(run, "units")) // this world's, not that of a host with a systemd
+		_, err2 := os.Stat(filepath.Join(run, "systemd/private"))
+		if m.pid, err = strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && err1 == nil && err2 == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// command returns a command that runs inside.
+func (m *machine) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(m.Context(), "nsenter", append([]string{"-t", fmt.Sprint(m.pid), "-m", "-p", "-u", "-i", "-n", "-C"}, args...)...)
+	cmd.Env = append(os.Environ(), inside+"="+string(m.hierarchy))
+	self, err := os.Executable()
+	if err != nil {
+		m.Fatal(err)
+	}
+	for i, a := range cmd.Args {
+		if a == "/proc/self/exe" {
+			cmd.Args[i] = self
+		}
+	}
+	return cmd
+}
+
+// said returns what systemd has said.
+func (m *machine) said() string {
+	text, _ := os.ReadFile(filepath.Join(m.dir, "log"))
+	return string(text)
+}
+
+// stop ends all processes inside, and removes the groups.
+func (m *machine) stop() {
+	if m.leader != nil && m.leader.Process != nil {
+		_ = m.leader.Process.Kill() // and its child with it, and all that are in the child's namespace
+		_ = m.leader.Wait()
+	}
+	for _, group := range m.groups {
+		hypervisortest.Await(m.T, func() bool { return remove(group) == nil })
+	}
+}
+
+// remove removes a control group with those that are in it.
+func remove(group string) error {
+	entries, err := os.ReadDir(group)
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, remove(filepath.Join(group, e.Name())))
+		}
+	}
+	if err = errors.Join(err, os.Remove(group)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
