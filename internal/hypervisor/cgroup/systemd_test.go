@@ -16,14 +16,14 @@ import (
 	"github.com/cpucloud/cpucloud/internal/agent/service"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/cgroup"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/hypervisortest"
-	"github.com/cpucloud/cpucloud/internal/hypervisor/systemdtest"
+	"github.com/cpucloud/cpucloud/internal/worldtest"
 )
 
 // TestScopesOfVersion1 asks a real systemd over the control groups that this host
 // has, as it has them.
 func TestScopesOfVersion1(t *testing.T) {
 	t.Parallel()
-	if systemdtest.Inside(t, systemdtest.Mixed) {
+	if worldtest.Systemd(t, worldtest.Mixed) {
 		scopes(t)
 	}
 }
@@ -31,7 +31,7 @@ func TestScopesOfVersion1(t *testing.T) {
 // TestScopesOfVersion2 asks a real systemd over version 2 alone.
 func TestScopesOfVersion2(t *testing.T) {
 	t.Parallel()
-	if systemdtest.Inside(t, systemdtest.Unified) {
+	if worldtest.Systemd(t, worldtest.Unified) {
 		scopes(t)
 	}
 }

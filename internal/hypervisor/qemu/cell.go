@@ -173,12 +173,15 @@ func limits(of map[int]uint64, m hypervisor.Machine) {
 }
 
 // fileLimit returns how large the file of a disk may become, 0 if that isn't
-// known. A qcow2 file has tables beside what the guest wrote: 8 bytes for each
+// known. A raw file has the disk and nothing else. A qcow2 file has tables beside what the guest wrote: 8 bytes for each
 // cluster of 64 KiB, 2 more that count references, and a few for the tables of
 // those (docs/interop/qcow2.txt). Twice that, and room for a small disk's header.
 func fileLimit(d hypervisor.Disk) uint64 {
 	if d.Bytes <= 0 {
 		return 0
+	}
+	if d.Format == hypervisor.Raw {
+		return uint64(d.Bytes)
 	}
 	return uint64(d.Bytes) + uint64(d.Bytes)/2048 + 4<<20
 }

@@ -27,4 +27,5 @@ var (
 	ProbeLine   = probeLine
 	LastWords   = lastWords
 	FreeUsers   = UserRange.free
+	FileLimit   = fileLimit
 )

@@ -1,7 +1,4 @@
-// Package systemdtest runs a real systemd for tests: as the first process of
-// namespaces of its own, over the host's files, which it can't change, and in
-// control groups of its own. It ends with the test, also with one that is killed.
-package systemdtest
+package worldtest
 
 import (
 	_ "embed"
@@ -30,34 +27,21 @@ const (
 	Unified Hierarchy = "unified"
 )
 
-// inside is set where a test runs inside.
-const inside = "CPUCLOUD_TEST_SYSTEMD"
-
 // script makes the world of a systemd.
 //
-//go:embed world.sh
+//go:embed systemd.sh
 var script string
 
-// Inside reports whether the calling test runs where a systemd is the first
-// process. Where it doesn't, Inside starts one, runs the test there, and tells
-// how it went; the caller returns. A user who isn't root is told that nothing was
-// tested.
-func Inside(t *testing.T, h Hierarchy) bool {
+// Systemd runs the calling test once more where a real systemd is the first
+// process: of namespaces of its own, over the host's files, which it can't change,
+// and in control groups of its own. It ends with the test, also with one that is
+// killed.
+func Systemd(t *testing.T, h Hierarchy) (inside bool) {
 	t.Helper()
-	if os.Getenv(inside) == string(h) {
-		return true
-	}
-	if os.Getuid() != 0 {
-		t.Log("only root can run a systemd: nothing was tested")
-		return false
-	}
-	m := start(t, h)
-	out, err := m.command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m").CombinedOutput()
-	t.Logf("inside:\n%s", out)
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("inside, it ends with %v; systemd says:\n%s", err, m.said())
-	}
-	return false
+	return once(t, string(h), func() world {
+		m := start(t, h)
+		return world{enter: m.enter, said: m.said}
+	})
 }
 
 // machine is a systemd and its namespaces.
@@ -156,20 +140,9 @@ func (m *machine) ready() bool {
 	return false
 }
 
-// command returns a command that runs inside.
-func (m *machine) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(m.Context(), "nsenter", append([]string{"-t", fmt.Sprint(m.pid), "-m", "-p", "-u", "-i", "-n", "-C"}, args...)...)
-	cmd.Env = append(os.Environ(), inside+"="+string(m.hierarchy))
-	self, err := os.Executable()
-	if err != nil {
-		m.Fatal(err)
-	}
-	for i, a := range cmd.Args {
-		if a == "/proc/self/exe" {
-			cmd.Args[i] = self
-		}
-	}
-	return cmd
+// enter returns the command that runs args inside.
+func (m *machine) enter(args ...string) []string {
+	return append([]string{"nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--"}, args...)
 }
 
 // said returns what systemd has said.
