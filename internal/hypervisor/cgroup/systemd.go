@@ -19,6 +19,10 @@ const (
 	// together sets limits of it.
 	slice = top + ".slice"
 
+	// agent is the service that starts scopes. When the host goes down it ends before
+	// them: it would take them for machines that have failed.
+	agent = "cpucloud-agent.service"
+
 	// oldest is the version of systemd from which on all that is asked of it is
 	// known: CollectMode came with 236, and 240 made an end of legacy names.
 	oldest = 240
@@ -122,6 +126,7 @@ func (l Limits) properties(id string, pid int) []dbus.Property {
 	all := []dbus.Property{
 		set("Description", "CPU Cloud VM "+id),
 		set("Slice", slice),
+		set("Before", []string{agent}),
 		set("CollectMode", "inactive-or-failed"), // no trace of it stays, however it ended
 		set("PIDs", []uint32{uint32(pid)}),       //nolint:gosec // the kernel's, which are positive
 		set("CPUWeight", uint64(l.weight())),     //nolint:gosec // from 1 on

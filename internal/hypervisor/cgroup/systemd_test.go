@@ -83,6 +83,9 @@ func (h host) properties() {
 	if status := h.systemctl("status", "--no-pager", h.unit("vm-1")); !strings.Contains(status, "sleep 1000") {
 		h.Errorf("the process isn't in the scope: %s", status)
 	}
+	if before := h.systemctl("show", "-p", "Before", h.unit("vm-1")); !slices.Contains(strings.Fields(strings.TrimPrefix(before, "Before=")), service.Name+".service") {
+		h.Errorf("it isn't ended after the agent: %s", before)
+	}
 	for c, place := range h.places {
 		group := h.groupOf(j.Process.Pid, c)
 		if want := filepath.Join(place, "cpucloud.slice", h.unit("vm-1")); group != want {
