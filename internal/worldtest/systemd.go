@@ -20,10 +20,13 @@ import (
 // Hierarchy is how control groups are mounted where a systemd runs.
 type Hierarchy string
 
-// The hierarchies. Mixed is all that the host has, as it has it; Unified is version
-// 2 alone, with those controllers that the host doesn't use by version 1.
+// The hierarchies. Mixed is all that the host has, as it has it. Legacy is what of
+// that is of version 1, if anything is: there systemd isn't told when a group is
+// empty. Unified is version 2 alone, with those controllers that the host doesn't
+// use by version 1.
 const (
 	Mixed   Hierarchy = "mixed"
+	Legacy  Hierarchy = "legacy"
 	Unified Hierarchy = "unified"
 )
 

@@ -19,6 +19,9 @@ mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 umount --lazy --recursive /sys/fs/cgroup
 
+if [ "$hierarchy" = legacy ] && echo "$mounted" | grep -q '^cgroup '; then
+	mounted=$(echo "$mounted" | grep '^cgroup ')
+fi
 if [ "$hierarchy" = unified ]; then
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
 else

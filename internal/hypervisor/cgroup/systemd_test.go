@@ -19,11 +19,19 @@ import (
 	"github.com/cpucloud/cpucloud/internal/worldtest"
 )
 
-// TestScopesOfVersion1 asks a real systemd over the control groups that this host
-// has, as it has them.
-func TestScopesOfVersion1(t *testing.T) {
+// TestScopes asks a real systemd over the control groups that this host has, as it
+// has them.
+func TestScopes(t *testing.T) {
 	t.Parallel()
 	if worldtest.Systemd(t, worldtest.Mixed) {
+		scopes(t)
+	}
+}
+
+// TestScopesOfVersion1 does so over those of version 1 alone.
+func TestScopesOfVersion1(t *testing.T) {
+	t.Parallel()
+	if worldtest.Systemd(t, worldtest.Legacy) {
 		scopes(t)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // first instruction to its end, also over a start of the agent, and none is left.
 func TestMachineIsAScope(t *testing.T) {
 	t.Parallel()
-	if !worldtest.Systemd(t, worldtest.Mixed) {
+	if !worldtest.Systemd(t, worldtest.Legacy) {
 		return
 	}
 	dir := t.TempDir()
