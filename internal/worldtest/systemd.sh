@@ -19,8 +19,10 @@ mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 umount --lazy --recursive /sys/fs/cgroup
 
+cmdline=''
 if [ "$hierarchy" = legacy ] && echo "$mounted" | grep -q '^cgroup '; then
 	mounted=$(echo "$mounted" | grep '^cgroup ')
+	cmdline='systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1'
 fi
 if [ "$hierarchy" = unified ]; then
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -42,4 +44,5 @@ for target in world sysinit basic shutdown; do # all that a unit of one's own de
 	printf '[Unit]\nDefaultDependencies=no\n' >/run/units/$target.target
 done
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units SYSTEMD_GENERATOR_PATH=/nonexistent \
+	SYSTEMD_PROC_CMDLINE="$cmdline" \
 	/lib/systemd/systemd --system --unit=world.target --log-target=console --log-level=notice

@@ -101,6 +101,13 @@ func (h host) properties() {
 		}
 		h.kernel(c, group)
 	}
+	j.end()
+	if err := h.Remove(h.Context(), "vm-1"); err != nil {
+		h.Error(err)
+	}
+	if left := h.left(); len(left) > 0 {
+		h.Errorf("scopes are left: %v", left)
+	}
 	h.Logf("controllers that were looked at: %v; missing: %v", slices.Sorted(maps.Keys(h.places)), h.Missing())
 }
 
