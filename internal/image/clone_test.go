@@ -2,7 +2,6 @@ package image_test
 
 import (
 	"bytes"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
-	"github.com/cpucloud/cpucloud/internal/image"
 	"github.com/cpucloud/cpucloud/internal/worldtest"
 )
 
@@ -51,12 +49,7 @@ func free(t *testing.T, path string) int64 {
 func clones(t *testing.T) {
 	t.Helper()
 	const size = 64 * mib
-	s := serve(t, map[string]http.HandlerFunc{"/a.qcow2": body(qcow(t, disk(size)))})
-	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.qcow2", DiskBytes: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, base := cached(t, "/a.qcow2", qcow(t, disk(size)))
 	dir := t.TempDir()
 	if !c.Clones(dir) {
 		t.Fatal("images can't be cloned")
@@ -141,12 +134,7 @@ func head(t *testing.T, path string, n int) []byte {
 // is cloned, and nothing is left of the try.
 func TestClonesNowhereElse(t *testing.T) {
 	t.Parallel()
-	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(4 * mib))})
-	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, base := cached(t, "/a.img", disk(4*mib))
 	dir, err := os.MkdirTemp("/dev/shm", "cpucloud-test") //nolint:usetesting // a tmpfs, wherever images are
 	if err != nil {
 		t.Fatal(err)
@@ -163,25 +151,14 @@ func TestClonesNowhereElse(t *testing.T) {
 	}
 }
 
-func TestCloneRefuses(t *testing.T) {
+func TestCloneIsTooSmall(t *testing.T) {
 	t.Parallel()
-	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(4 * mib))})
-	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, base := cached(t, "/a.img", disk(4*mib))
 	dir := t.TempDir()
 	if err := c.Clone(t.Context(), base, filepath.Join(dir, "small"), mib); !fault.Is(err, fault.Invalid) {
 		t.Errorf("smaller than the base: got %v, want an Invalid fault", err)
 	}
-	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Clone(t.Context(), base, filepath.Join(dir, "link"), gib); err == nil {
-		t.Error("a symbolic link was taken for a disk")
-	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 		t.Errorf("left over: %v", entries)
 	}
 }

@@ -17,7 +17,7 @@ import (
 type bus struct {
 	*dbus.Conn
 
-	manager godbus.BusObject // for what Conn doesn't know
+	dial func() (*godbus.Conn, error) // another one, for what Conn doesn't know
 }
 
 // The names of systemd's own interface, org.freedesktop.systemd1(5).
@@ -42,17 +42,12 @@ func (s *Systemd) talk(ctx context.Context, do func(context.Context, bus) error)
 		}
 		return conn, nil
 	}
-	own, err := dial()
-	if err != nil {
-		return fmt.Errorf("reach systemd: %w", err)
-	}
-	defer func() { _ = own.Close() }()
 	conn, err := dbus.NewConnection(dial)
 	if err != nil {
 		return fmt.Errorf("reach systemd: %w", err)
 	}
 	defer conn.Close()
-	return do(ctx, bus{conn, own.Object(busName, busPath)})
+	return do(ctx, bus{conn, dial})
 }
 
 // job has systemd do something, and returns when it is done.
@@ -95,12 +90,17 @@ func (b bus) clear(ctx context.Context, unit string) error {
 
 // running returns how many processes are in a unit.
 func (b bus) running(ctx context.Context, unit string) (int, error) {
+	conn, err := b.dial()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close() }()
 	var all []struct {
 		Group string
 		PID   uint32
 		Line  string
 	}
-	err := b.manager.CallWithContext(ctx, busName+".Manager.GetUnitProcesses", 0, unit).Store(&all)
+	err = conn.Object(busName, busPath).CallWithContext(ctx, busName+".Manager.GetUnitProcesses", 0, unit).Store(&all)
 	return len(all), err
 }
 
