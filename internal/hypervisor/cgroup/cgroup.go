@@ -112,7 +112,7 @@ func mount(line string) (place, kind, options string) {
 func (t *Tree) Missing() []string { return t.missing }
 
 // String implements Groups.
-func (t *Tree) String() string { return "control groups of its own" }
+func (t *Tree) String() string { return "control groups that the agent makes" }
 
 // Enter implements Groups.
 func (t *Tree) Enter(_ context.Context, id string, pid int, l Limits) error {

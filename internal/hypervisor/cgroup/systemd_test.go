@@ -52,6 +52,7 @@ func scopes(t *testing.T) {
 	}
 	for name, test := range map[string]func(host){
 		"properties": host.properties, "limits": host.limits, "sweep": host.sweeps, "twice": host.twice, "ends": host.ends, "service": host.service,
+		"upgrade": host.upgrade,
 	} {
 		t.Run(name, func(t *testing.T) { test(host{t, h.Groups, h.name, h.places}) })
 	}
@@ -174,6 +175,34 @@ func (h host) ends() {
 		if h.Enter(h.Context(), id, os.Getpid(), cgroup.Limits{}) == nil || h.Remove(h.Context(), id) == nil {
 			h.Errorf("%q is taken for a machine", id)
 		}
+	}
+}
+
+// upgrade: what an agent has made that knew nothing of systemd is removed as well.
+func (h host) upgrade() {
+	tree, err := cgroup.Open("/proc", h.name)
+	if err != nil {
+		h.Fatal(err)
+	}
+	old := host{h.T, tree, h.name, h.places}
+	if !old.usable() {
+		h.Log("there is no controller that such an agent could have used")
+		return
+	}
+	for _, id := range []string{"a", "b"} {
+		old.sleeper(id).end()
+	}
+	if err := h.Remove(h.Context(), "a"); err != nil {
+		h.Error(err)
+	}
+	if left := old.left(); !slices.Equal(left, []string{"b"}) {
+		h.Errorf("groups are left: %v, want that which wasn't removed", left)
+	}
+	if err := h.Sweep(h.Context(), func(string) bool { return false }); err != nil {
+		h.Error(err)
+	}
+	if left := old.left(); len(left) != 0 {
+		h.Errorf("groups are left: %v", left)
 	}
 }
 

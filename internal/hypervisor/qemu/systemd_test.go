@@ -81,7 +81,7 @@ func testWithoutSocket(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	facts, err := d.Probe(t.Context())
-	if err != nil || facts.Limits != "control groups of its own" || !strings.Contains(facts.Weaker, "beside systemd") {
+	if err != nil || facts.Limits != "control groups that the agent makes" || !strings.Contains(facts.Weaker, "beside systemd") {
 		t.Errorf("Probe = %+v, %v, want to be told that groups are made beside systemd", facts, err)
 	}
 	start(t, d, "a")
