@@ -93,13 +93,14 @@ func (m *machine) group() {
 	if err != nil {
 		m.Fatal(err)
 	}
-	name := fmt.Sprintf("systemd-test-%d-%d", os.Getpid(), count.Add(1))
+	name := fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), count.Add(1))
 	for line := range strings.Lines(string(text)) {
 		before, after, _ := strings.Cut(line, " - cgroup")
 		left := strings.Fields(before)
 		if after == "" || len(left) < 5 {
 			continue
 		}
+		sweep(left[4])
 		dir := filepath.Join(left[4], name)
 		for _, c := range controllers(left[4]) {
 			_ = os.WriteFile(filepath.Join(left[4], "cgroup.subtree_control"), []byte("+"+c), 0)
@@ -112,6 +113,23 @@ func (m *machine) group() {
 			if text, err := os.ReadFile(filepath.Join(left[4], file)); err == nil {
 				_ = os.WriteFile(filepath.Join(dir, file), text, 0)
 			}
+		}
+	}
+}
+
+// prefix begins the names of groups; the number of the process that made one follows.
+const prefix = "systemd-test-"
+
+// sweep removes what tests have left that were killed.
+func sweep(place string) {
+	groups, _ := filepath.Glob(filepath.Join(place, prefix+"*")) // of a pattern that is in order
+	for _, group := range groups {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(group), prefix+"%d-", &pid); err != nil {
+			continue
+		}
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+			_ = remove(group) // or its processes are just ending
 		}
 	}
 }
