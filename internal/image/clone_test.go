@@ -162,3 +162,34 @@ func TestCloneIsTooSmall(t *testing.T) {
 		t.Errorf("left over: %v", entries)
 	}
 }
+
+// What lies where a disk is made, such as what a crash has left of another's, is
+// not in it: beyond its image a disk is zeros, in both forms.
+func TestOldBlocksAreNotRead(t *testing.T) {
+	t.Parallel()
+	if !worldtest.On(t, worldtest.XFS) {
+		return
+	}
+	const size = 4 * mib
+	c, base := cached(t, "/a.img", disk(size))
+	want := append(disk(size), make([]byte, 12*mib)...)
+	for name, create := range map[string]func(path string) error{
+		"disk.qcow2": func(path string) error { return c.Overlay(t.Context(), base, path, 16*mib) },
+		"disk.raw":   func(path string) error { return c.Clone(t.Context(), base, path, 16*mib) },
+	} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path+".part", bytes.Repeat([]byte("secret.."), 2*mib), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := create(path); err != nil {
+			t.Fatal(err)
+		}
+		if name == "disk.qcow2" {
+			qemuImg(t, "convert", "-f", "qcow2", "-O", "raw", path, path+".raw")
+			path += ".raw"
+		}
+		if got := head(t, path, 16*mib); !bytes.Equal(got, want) {
+			t.Errorf("%s isn't its image and zeros", name)
+		}
+	}
+}
