@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/bare"
 	"github.com/cpucloud/cpucloud/bench/internal/cloud"
+	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
 )
@@ -18,9 +20,9 @@ import (
 // race is a cloud and a bare QEMU that boot the same image in turns.
 type race struct {
 	*cloud.Cloud
-	bare  *bare
+	bare  *bare.Machine
 	image client.Image
-	key   identity
+	key   login.Identity
 	begun int
 }
 
@@ -40,7 +42,7 @@ func benchBoot(ctx context.Context, binary, images string, rounds int) (err erro
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r := &race{Cloud: c}
-	if r.key, err = newIdentity(); err != nil {
+	if r.key, err = login.NewIdentity(); err != nil {
 		return err
 	}
 	if r.image, err = c.Image(ctx); err != nil {
@@ -90,7 +92,7 @@ func (r *race) warmUp(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if r.bare, err = bareOf(ctx, qemu, dir); err != nil {
+	if r.bare, err = bare.Of(ctx, qemu, dir); err != nil {
 		return fmt.Errorf("see how the cloud calls QEMU: %w", err)
 	}
 	return r.Delete(ctx, v.ID)
@@ -122,7 +124,7 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	r.begun++
 	begin := report.Now()
 	since := func() float64 { return report.Now().Sub(begin).Seconds() }
-	made, err := r.Deploy(ctx, deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.line))
+	made, err := r.Deploy(ctx, deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.Line))
 	if err != nil {
 		return l, v, err
 	}
@@ -135,7 +137,7 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	if err != nil {
 		return l, v, err
 	}
-	if err := r.key.login(ctx, r.image.Username, netip.AddrPortFrom(address, 22), begin); err != nil {
+	if err := r.key.Login(ctx, r.image.Username, netip.AddrPortFrom(address, 22), begin); err != nil {
 		return l, v, err
 	}
 	l.ssh = since()
@@ -156,17 +158,21 @@ func started(v client.VM, begin time.Time) (float64, error) {
 // timeBare returns how long a bare QEMU takes from its start to a login. It
 // finds its disk made.
 func (r *race) timeBare(ctx context.Context) (float64, error) {
-	if err := r.bare.prepare(ctx); err != nil {
+	if err := r.bare.Prepare(ctx); err != nil {
+		return 0, err
+	}
+	network, at, err := bare.Forward(ctx)
+	if err != nil {
 		return 0, err
 	}
 	begin := report.Now()
-	at, stop, err := r.bare.start(ctx)
+	_, stop, err := r.bare.Start(ctx, network)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	if err := r.key.login(ctx, r.image.Username, at, begin); err != nil {
-		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.said())
+	if err := r.key.Login(ctx, r.image.Username, at, begin); err != nil {
+		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.Said())
 	}
 	return report.Now().Sub(begin).Seconds(), nil
 }

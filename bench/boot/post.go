@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
 	"github.com/cpucloud/cpucloud/internal/account"
@@ -98,12 +99,12 @@ func newCustomer(ctx context.Context, s *server.Server) (*client.Client, error) 
 	if _, err := s.Control.SetBalance(ctx, control.System, a.ID, 1_000_000*money.USDC, "bench"); err != nil {
 		return nil, err
 	}
-	key, err := newIdentity()
+	key, err := login.NewIdentity()
 	if err != nil {
 		return nil, err
 	}
 	c := client.New(s.URL, secret)
-	_, err = c.AddSSHKey(ctx, "bench", key.line)
+	_, err = c.AddSSHKey(ctx, "bench", key.Line)
 	return c, err
 }
 
@@ -112,6 +113,6 @@ func deployment(name, image, key string) client.Deployment {
 	return client.Deployment{
 		Constraints: client.Constraints{BasicConfiguration: market.Configurations()[0].Slug()},
 		Instances:   1,
-		VM:          client.VMConfiguration{Name: name, Hostname: hostname, OSImage: image, SSHKeys: []string{key}},
+		VM:          client.VMConfiguration{Name: name, Hostname: login.Hostname, OSImage: image, SSHKeys: []string{key}},
 	}
 }
