@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/cpucloud/cpucloud/bench/internal/bare"
 	"github.com/cpucloud/cpucloud/bench/internal/cloud"
@@ -124,7 +122,7 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	r.begun++
 	begin := report.Now()
 	since := func() float64 { return report.Now().Sub(begin).Seconds() }
-	made, err := r.Deploy(ctx, deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.Line))
+	made, err := r.Deploy(ctx, cloud.Deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.Line, 1))
 	if err != nil {
 		return l, v, err
 	}
@@ -141,18 +139,9 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 		return l, v, err
 	}
 	l.ssh = since()
-	l.started, err = started(v, begin)
+	started, err := cloud.Started(v)
+	l.started = started.Sub(begin).Seconds()
 	return l, v, err
-}
-
-// started returns when QEMU ran, as the VM itself tells it.
-func started(v client.VM, begin time.Time) (float64, error) {
-	for _, e := range v.Timeline {
-		if strings.HasPrefix(e.Text, "machine started") {
-			return e.At.Sub(begin).Seconds(), nil
-		}
-	}
-	return 0, fmt.Errorf("vm %s doesn't tell when its machine started", v.ID)
 }
 
 // timeBare returns how long a bare QEMU takes from its start to a login. It

@@ -14,9 +14,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/process"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/market"
 )
 
 const (
@@ -33,6 +35,7 @@ type Cloud struct {
 
 	binary string
 	dir    string
+	log    string // what it says
 	ended  chan struct{}
 }
 
@@ -46,6 +49,7 @@ func Start(ctx context.Context, binary, images string) (_ *Cloud, err error) {
 	if c.dir, err = os.MkdirTemp("", "cpucloud-bench."); err != nil {
 		return nil, err
 	}
+	c.log = c.path("up.log")
 	if err := c.run(ctx, images); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(c.dir))
 	}
@@ -56,7 +60,7 @@ func Start(ctx context.Context, binary, images string) (_ *Cloud, err error) {
 }
 
 func (c *Cloud) run(ctx context.Context, images string) error {
-	log, err := os.Create(c.path("up.log"))
+	log, err := os.Create(c.log)
 	if err != nil {
 		return err
 	}
@@ -83,7 +87,7 @@ func (c *Cloud) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	for {
-		log, err := os.ReadFile(c.path("up.log"))
+		log, err := os.ReadFile(c.log)
 		if err != nil {
 			return err
 		}
@@ -143,6 +147,15 @@ func (c *Cloud) Image(ctx context.Context) (client.Image, error) {
 		}
 	}
 	return client.Image{}, errors.New("the cloud does not offer the image cpucloud-demo: make image")
+}
+
+// Deployment asks for VMs of the smallest configuration.
+func Deployment(name, image, key string, instances int) client.Deployment {
+	return client.Deployment{
+		Constraints: client.Constraints{BasicConfiguration: market.Configurations()[0].Slug()},
+		Instances:   instances,
+		VM:          client.VMConfiguration{Name: name, Hostname: login.Hostname, OSImage: image, SSHKeys: []string{key}},
+	}
 }
 
 // Active waits until a VM is active.

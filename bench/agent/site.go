@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/cpucloud/cpucloud/bench/internal/bare"
+	"github.com/cpucloud/cpucloud/bench/internal/cloud"
+	"github.com/cpucloud/cpucloud/bench/internal/login"
+	"github.com/cpucloud/cpucloud/bench/internal/report"
+	"github.com/cpucloud/cpucloud/client"
+)
+
+const sshPort = 22
+
+// site is a cloud with one server, whose image is in the server's cache, and a
+// bare QEMU like that of its VMs.
+type site struct {
+	*cloud.Cloud
+	image client.Image
+	key   login.Identity
+	bare  []*bare.Machine // each in a folder of its own
+	dir   string
+	begun int // deployments
+}
+
+func openSite(ctx context.Context, o options) (_ *site, err error) {
+	report.Progress("site: starting a cloud")
+	s := &site{}
+	if s.Cloud, err = cloud.Start(ctx, o.binary, o.images); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close(ctx))
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", "cpucloud-bench."); err != nil {
+		return nil, err
+	}
+	if s.key, err = login.NewIdentity(); err != nil {
+		return nil, err
+	}
+	if s.image, err = s.Image(ctx); err != nil {
+		return nil, err
+	}
+	report.Progress("site: one VM to fetch the image and to see how QEMU is called")
+	return s, s.warmUp(ctx)
+}
+
+func (s *site) close(ctx context.Context) error {
+	return errors.Join(s.Close(ctx), os.RemoveAll(s.dir))
+}
+
+// warmUp runs one VM until it answers, and makes the bare side of it.
+func (s *site) warmUp(ctx context.Context) error {
+	begin := report.Now()
+	ids, err := s.deploy(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if err := s.greets(ctx, ids[0], begin); err != nil {
+		return err
+	}
+	qemu, err := s.QEMU(ids[0])
+	if err != nil {
+		return err
+	}
+	first, err := bare.Of(ctx, qemu, s.dir)
+	if err != nil {
+		return fmt.Errorf("see how the cloud calls QEMU: %w", err)
+	}
+	s.bare = append(s.bare, first)
+	return s.Delete(ctx, ids[0])
+}
+
+// bares returns that many bare QEMUs, alike but for their folders.
+func (s *site) bares(n int) ([]*bare.Machine, error) {
+	for len(s.bare) < n {
+		dir := filepath.Join(s.dir, strconv.Itoa(len(s.bare)))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, err
+		}
+		next, err := s.bare[0].In(dir)
+		if err != nil {
+			return nil, err
+		}
+		s.bare = append(s.bare, next)
+	}
+	return s.bare[:n], nil
+}
+
+// deploy deploys that many VMs by one request and returns their ids.
+func (s *site) deploy(ctx context.Context, instances int) ([]string, error) {
+	s.begun++
+	made, err := s.Deploy(ctx, cloud.Deployment(fmt.Sprintf("bench-%d", s.begun), s.image.DownloadURL, s.key.Line, instances))
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(made))
+	for i, d := range made {
+		ids[i] = d.ID
+	}
+	return ids, nil
+}
+
+// greets returns once a VM that was ordered at begin greets by SSH.
+func (s *site) greets(ctx context.Context, id string, begin time.Time) error {
+	at, err := s.sshOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	return login.Banner(ctx, at, begin)
+}
+
+// sshOf returns where a VM's SSH is.
+func (s *site) sshOf(ctx context.Context, id string) (netip.AddrPort, error) {
+	v, err := s.VM(ctx, id)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	address, err := netip.ParseAddr(v.Address())
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("vm %s: %w", id, err)
+	}
+	return netip.AddrPortFrom(address, sshPort), nil
+}
