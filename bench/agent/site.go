@@ -110,24 +110,16 @@ func (s *site) deploy(ctx context.Context, instances int) ([]string, error) {
 	return ids, nil
 }
 
-// greets returns once a VM that was ordered at begin greets by SSH.
+// greets returns once a VM that was ordered at begin greets by SSH. Where it is,
+// its customer is told when it is Active.
 func (s *site) greets(ctx context.Context, id string, begin time.Time) error {
-	at, err := s.sshOf(ctx, id)
+	v, err := s.Active(ctx, id)
 	if err != nil {
 		return err
 	}
-	return login.Banner(ctx, at, begin)
-}
-
-// sshOf returns where a VM's SSH is.
-func (s *site) sshOf(ctx context.Context, id string) (netip.AddrPort, error) {
-	v, err := s.VM(ctx, id)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
 	address, err := netip.ParseAddr(v.Address())
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("vm %s: %w", id, err)
+		return fmt.Errorf("vm %s: %w", id, err)
 	}
-	return netip.AddrPortFrom(address, sshPort), nil
+	return login.Banner(ctx, netip.AddrPortFrom(address, sshPort), begin)
 }
