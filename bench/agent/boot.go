@@ -99,7 +99,7 @@ func (s *site) greetsBare(ctx context.Context, m *bare.Machine, begin time.Time,
 	if err != nil {
 		return err
 	}
-	_, stop, err := m.Start(ctx, network)
+	stop, err := m.Start(ctx, network)
 	if err != nil {
 		return err
 	}

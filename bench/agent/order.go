@@ -22,20 +22,28 @@ var stages = []struct{ name, text string }{
 	{"image", "image fetched"}, {"disk", "disk of"}, {"network", "address"}, {"machine", "machine started"},
 }
 
-// benchOrder times the agent from an order's arrival until QEMU runs the guest.
+// benchOrder times the agent from an order's arrival until QEMU runs the guest, in
+// turns with a bare QEMU that is asked by the same means whether it does.
 func benchOrder(ctx context.Context, s *site, o options) error {
 	report.Progress("order: %d orders, one at a time", o.orders)
-	var took []float64
+	var took, floor []float64
 	parts := make([][]float64, len(stages))
 	for i := range coldOrders + o.orders {
+		if err := s.bare[0].Prepare(ctx); err != nil {
+			return err
+		}
 		whole, each, err := s.order(ctx)
+		if err != nil {
+			return err
+		}
+		alone, err := s.bare[0].Running(ctx)
 		if err != nil {
 			return err
 		}
 		if i < coldOrders {
 			continue
 		}
-		took = append(took, whole)
+		took, floor = append(took, whole), append(floor, milliseconds(alone))
 		for k, v := range each {
 			parts[k] = append(parts[k], v)
 		}
@@ -43,6 +51,8 @@ func benchOrder(ctx context.Context, s *site, o options) error {
 	figures := []report.Figure{
 		{Name: "order.p50", Value: report.Median(took), Unit: "ms", Bar: "<=150"},
 		{Name: "order.p90", Value: report.Quantile(took, 0.9), Unit: "ms"},
+		{Name: "order.above", Value: report.Median(took) - report.Median(floor), Unit: "ms"},
+		{Name: "order.qemu", Value: report.Median(floor), Unit: "ms"},
 	}
 	for k, stage := range stages {
 		figures = append(figures, report.Figure{Name: "order." + stage.name, Value: report.Median(parts[k]), Unit: "ms"})

@@ -155,7 +155,7 @@ func (r *race) timeBare(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	begin := report.Now()
-	_, stop, err := r.bare.Start(ctx, network)
+	stop, err := r.bare.Start(ctx, network)
 	if err != nil {
 		return 0, err
 	}

@@ -144,18 +144,22 @@ func (m *Machine) Prepare(ctx context.Context) error {
 
 // Start starts the machine, whose card is at the network backend netdev without
 // its id; files are QEMU's from number 3 on. It ends when stop is called.
-func (m *Machine) Start(ctx context.Context, netdev string, files ...*os.File) (qemu process.PID, stop func(), err error) {
+func (m *Machine) Start(ctx context.Context, netdev string, files ...*os.File) (stop func(), err error) {
+	return m.run(ctx, []string{"-netdev", netdev + ",id=net0"}, files...)
+}
+
+func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (stop func(), err error) {
 	log, err := os.Create(filepath.Join(m.dir, logFile))
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer log.Close() //nolint:errcheck // QEMU has it by then
-	cmd := exec.CommandContext(ctx, m.program, slices.Concat(m.args, []string{"-netdev", netdev + ",id=net0"})...)
+	cmd := exec.CommandContext(ctx, m.program, slices.Concat(m.args, more)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = m.dir, log, log, files
 	if err := cmd.Start(); err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	return process.PID(cmd.Process.Pid), func() {
+	return func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()         // by the signal
 	}, nil
