@@ -69,11 +69,11 @@ func (s *site) timeCloud(ctx context.Context, vms int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := each(ids, func(id string) error { return s.greets(ctx, id, begin) }); err != nil {
+	if err := each(ids, func(_ int, id string) error { return s.greets(ctx, id, begin) }); err != nil {
 		return 0, err
 	}
 	took := report.Now().Sub(begin).Seconds()
-	return took, each(ids, func(id string) error { return s.Delete(ctx, id) })
+	return took, each(ids, func(_ int, id string) error { return s.Delete(ctx, id) })
 }
 
 // timeBare returns how many seconds it takes until all of so many bare QEMUs that
@@ -83,28 +83,31 @@ func (s *site) timeBare(ctx context.Context, vms int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := each(machines, func(m *bare.Machine) error { return m.Prepare(ctx) }); err != nil {
+	if err := each(machines, func(_ int, m *bare.Machine) error { return m.Prepare(ctx) }); err != nil {
 		return 0, err
+	}
+	cards := make([]bare.Card, vms)
+	for i := range cards {
+		if cards[i], err = s.card(ctx, i); err != nil {
+			return 0, err
+		}
+		defer cards[i].Close()
 	}
 	begin := report.Now()
 	var ends ends
 	defer ends.all()
-	err = each(machines, func(m *bare.Machine) error { return s.greetsBare(ctx, m, begin, &ends) })
+	err = each(machines, func(i int, m *bare.Machine) error { return greetsBare(ctx, m, cards[i], begin, &ends) })
 	return report.Now().Sub(begin).Seconds(), err
 }
 
 // greetsBare starts a bare QEMU and returns once it greets.
-func (s *site) greetsBare(ctx context.Context, m *bare.Machine, begin time.Time, ends *ends) error {
-	network, at, err := bare.Forward(ctx)
-	if err != nil {
-		return err
-	}
-	stop, err := m.Start(ctx, network)
+func greetsBare(ctx context.Context, m *bare.Machine, card bare.Card, begin time.Time, ends *ends) error {
+	stop, err := m.Start(ctx, card)
 	if err != nil {
 		return err
 	}
 	ends.add(stop) // not before all have greeted
-	if err := login.Banner(ctx, at, begin); err != nil {
+	if err := login.Banner(ctx, card.SSH, begin); err != nil {
 		return fmt.Errorf("bare QEMU: %w: %s", err, m.Said())
 	}
 	return nil
@@ -131,11 +134,11 @@ func (e *ends) all() {
 }
 
 // each does something for each of many at once.
-func each[T any](many []T, do func(T) error) error {
+func each[T any](many []T, do func(int, T) error) error {
 	failed := make([]error, len(many))
 	var doing sync.WaitGroup
 	for i, one := range many {
-		doing.Go(func() { failed[i] = do(one) })
+		doing.Go(func() { failed[i] = do(i, one) })
 	}
 	doing.Wait()
 	return errors.Join(failed...)

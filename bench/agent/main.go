@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/cpucloud/cpucloud/bench/internal/report"
+	"github.com/cpucloud/cpucloud/bench/internal/space"
 )
 
 // options are what the command was asked for.
@@ -22,6 +23,7 @@ type options struct {
 	orders         int
 	vms            int // started at once
 	fakes          int
+	network        string
 	only           []string
 }
 
@@ -38,6 +40,7 @@ func main() {
 	flag.IntVar(&o.orders, "orders", 30, "orders to time")
 	flag.IntVar(&o.vms, "vms", 8, "VMs to start at once")
 	flag.IntVar(&o.fakes, "fakes", 50, "VMs in memory alone that an agent keeps")
+	flag.StringVar(&o.network, "network", "routed", "driver of the VMs' network: routed (by root) or loopback")
 	only := flag.String("only", strings.Join(parts, ","), "what to measure")
 	role := flag.String("role", "", "what a process that this command starts is for: keeper")
 	flag.Parse()
@@ -48,6 +51,11 @@ func main() {
 		var err error
 		if o.only, err = chosen(*only); err != nil {
 			return err
+		}
+		if o.network == "routed" {
+			if err := space.Enter(ctx); err != nil {
+				return err
+			}
 		}
 		return bench(ctx, o)
 	})

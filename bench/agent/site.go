@@ -15,6 +15,7 @@ import (
 	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/image/seed"
 )
 
 const sshPort = 22
@@ -23,6 +24,7 @@ const sshPort = 22
 // bare QEMU like that of its VMs.
 type site struct {
 	*cloud.Cloud
+	ground
 	image client.Image
 	key   login.Identity
 	bare  []*bare.Machine // each in a folder of its own
@@ -33,7 +35,7 @@ type site struct {
 func openSite(ctx context.Context, o options) (_ *site, err error) {
 	report.Progress("site: starting a cloud")
 	s := &site{}
-	if s.Cloud, err = cloud.Start(ctx, o.binary, o.images); err != nil {
+	if s.ground, err = groundOf(ctx, o.network); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -41,6 +43,11 @@ func openSite(ctx context.Context, o options) (_ *site, err error) {
 			err = errors.Join(err, s.close(ctx))
 		}
 	}()
+	config := s.cloud()
+	config.Binary, config.Images = o.binary, o.images
+	if s.Cloud, err = cloud.Start(ctx, config); err != nil {
+		return nil, err
+	}
 	if s.dir, err = os.MkdirTemp("", "cpucloud-bench."); err != nil {
 		return nil, err
 	}
@@ -54,8 +61,11 @@ func openSite(ctx context.Context, o options) (_ *site, err error) {
 	return s, s.warmUp(ctx)
 }
 
-func (s *site) close(ctx context.Context) error {
-	return errors.Join(s.Close(ctx), os.RemoveAll(s.dir))
+func (s *site) close(ctx context.Context) (err error) {
+	if s.Cloud != nil {
+		err = s.Close(ctx)
+	}
+	return errors.Join(err, os.RemoveAll(s.dir), s.ground.close())
 }
 
 // warmUp runs one VM until it answers, and makes the bare side of it.
@@ -76,11 +86,23 @@ func (s *site) warmUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("see how the cloud calls QEMU: %w", err)
 	}
-	s.bare = append(s.bare, first)
+	if err := s.addBare(first); err != nil {
+		return err
+	}
 	return s.Delete(ctx, ids[0])
 }
 
-// bares returns that many bare QEMUs, alike but for their folders.
+// addBare takes a bare QEMU to the others. Its guest is told what the cloud's are
+// told, but for the network.
+func (s *site) addBare(m *bare.Machine) error {
+	number := len(s.bare)
+	s.bare = append(s.bare, m)
+	return s.seed(m, number, seed.Seed{
+		InstanceID: fmt.Sprintf("bare-%d", number), Hostname: login.Hostname, SSHKeys: []string{s.key.Line}, At: report.Now(),
+	})
+}
+
+// bares returns that many bare QEMUs, alike but for their folders and addresses.
 func (s *site) bares(n int) ([]*bare.Machine, error) {
 	for len(s.bare) < n {
 		dir := filepath.Join(s.dir, strconv.Itoa(len(s.bare)))
@@ -91,7 +113,9 @@ func (s *site) bares(n int) ([]*bare.Machine, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.bare = append(s.bare, next)
+		if err := s.addBare(next); err != nil {
+			return nil, err
+		}
 	}
 	return s.bare[:n], nil
 }

@@ -29,7 +29,7 @@ type lap struct{ posted, started, active, ssh float64 }
 
 func benchBoot(ctx context.Context, binary, images string, rounds int) (err error) {
 	report.Progress("boot: starting a cloud")
-	c, err := cloud.Start(ctx, binary, images)
+	c, err := cloud.Start(ctx, cloud.Config{Binary: binary, Images: images, Flags: cloud.Loopback()})
 	if err != nil {
 		return err
 	}
@@ -150,17 +150,17 @@ func (r *race) timeBare(ctx context.Context) (float64, error) {
 	if err := r.bare.Prepare(ctx); err != nil {
 		return 0, err
 	}
-	network, at, err := bare.Forward(ctx)
+	card, err := bare.Forward(ctx)
 	if err != nil {
 		return 0, err
 	}
 	begin := report.Now()
-	stop, err := r.bare.Start(ctx, network)
+	stop, err := r.bare.Start(ctx, card)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	if err := r.key.Login(ctx, r.image.Username, at, begin); err != nil {
+	if err := r.key.Login(ctx, r.image.Username, card.SSH, begin); err != nil {
 		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.Said())
 	}
 	return report.Now().Sub(begin).Seconds(), nil

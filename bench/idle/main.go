@@ -35,7 +35,7 @@ func main() {
 
 func bench(ctx context.Context, binary, images string, vms int) (err error) {
 	report.Progress("idle: starting a cloud")
-	c, err := cloud.Start(ctx, binary, images)
+	c, err := cloud.Start(ctx, cloud.Config{Binary: binary, Images: images, Flags: cloud.Loopback()})
 	if err != nil {
 		return err
 	}

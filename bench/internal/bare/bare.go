@@ -142,10 +142,11 @@ func (m *Machine) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Start starts the machine, whose card is at the network backend netdev without
-// its id; files are QEMU's from number 3 on. It ends when stop is called.
-func (m *Machine) Start(ctx context.Context, netdev string, files ...*os.File) (stop func(), err error) {
-	return m.run(ctx, []string{"-netdev", netdev + ",id=net0"}, files...)
+// Start starts the machine with its card, which it closes here. The machine ends
+// when stop is called.
+func (m *Machine) Start(ctx context.Context, card Card) (stop func(), err error) {
+	defer card.Close()
+	return m.run(ctx, []string{"-netdev", card.Netdev + ",id=net0"}, card.Files...)
 }
 
 func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (stop func(), err error) {
