@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/bench/internal/space"
@@ -19,16 +20,18 @@ import (
 // options are what the command was asked for.
 type options struct {
 	binary, images string
-	rounds         int // of what boots
+	rounds         int // of boots and streams
 	orders         int
 	vms            int // started at once
 	fakes          int
 	network        string
+	transfer       time.Duration // of each stream
+	patches        int
 	only           []string
 }
 
 // parts are the measurements, in their order.
-var parts = []string{"memory", "order", "boot", "eight"}
+var parts = []string{"memory", "order", "boot", "eight", "throughput", "ports"}
 
 func (o options) wants(part string) bool { return slices.Contains(o.only, part) }
 
@@ -36,10 +39,12 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/cpucloud", "what to measure")
 	flag.StringVar(&o.images, "images", "build/images", "folder with the demo image")
-	flag.IntVar(&o.rounds, "rounds", 5, "boots of each side, alone and together")
+	flag.IntVar(&o.rounds, "rounds", 5, "boots and streams of each side")
 	flag.IntVar(&o.orders, "orders", 30, "orders to time")
 	flag.IntVar(&o.vms, "vms", 8, "VMs to start at once")
 	flag.IntVar(&o.fakes, "fakes", 50, "VMs in memory alone that an agent keeps")
+	flag.DurationVar(&o.transfer, "d", 4*time.Second, "how long each stream takes")
+	flag.IntVar(&o.patches, "patches", 30, "changes of ports to time")
 	flag.StringVar(&o.network, "network", "routed", "driver of the VMs' network: routed (by root) or loopback")
 	only := flag.String("only", strings.Join(parts, ","), "what to measure")
 	role := flag.String("role", "", "what a process that this command starts is for: keeper")
@@ -81,10 +86,10 @@ func bench(ctx context.Context, o options) error {
 			return fmt.Errorf("memory: %w", err)
 		}
 	}
-	if !o.wants("order") && !o.wants("boot") && !o.wants("eight") {
-		return nil
+	if slices.ContainsFunc(o.only, func(part string) bool { return part != "memory" }) {
+		return benchSite(ctx, o)
 	}
-	return benchSite(ctx, o)
+	return nil
 }
 
 // benchSite measures what needs real machines.
@@ -97,7 +102,7 @@ func benchSite(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		name  string
 		bench func(context.Context, *site, options) error
-	}{{"order", benchOrder}, {"boot", benchBoot}, {"eight", benchEight}} {
+	}{{"order", benchOrder}, {"boot", benchBoot}, {"eight", benchEight}, {"throughput", benchThroughput}, {"ports", benchPorts}} {
 		if !o.wants(part.name) {
 			continue
 		}

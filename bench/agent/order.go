@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/cloud"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
 )
@@ -19,7 +19,7 @@ const (
 // stages are the steps of a launch that a VM tells of, in their order, by how
 // their text begins.
 var stages = []struct{ name, text string }{
-	{"image", "image fetched"}, {"disk", "disk of"}, {"network", "address"}, {"machine", "machine started"},
+	{"image", "image fetched"}, {"disk", "disk of"}, {"network", "address"}, {"machine", cloud.MachineStarted},
 }
 
 // benchOrder times the agent from an order's arrival until QEMU runs the guest, in
@@ -90,7 +90,7 @@ func (s *site) started(ctx context.Context, id string) (client.VM, error) {
 		if err != nil {
 			return v, err
 		}
-		if _, err := stageAt(v, "machine started"); err == nil {
+		if _, err := cloud.Told(v, cloud.MachineStarted); err == nil {
 			return v, nil
 		}
 		if err := report.Pause(ctx, lookEvery); err != nil {
@@ -104,24 +104,13 @@ func (s *site) started(ctx context.Context, id string) (client.VM, error) {
 func spans(v client.VM, begin time.Time) ([]float64, error) {
 	each := make([]float64, len(stages))
 	for k, stage := range stages {
-		end, err := stageAt(v, stage.text)
+		end, err := cloud.Told(v, stage.text)
 		if err != nil {
 			return nil, err
 		}
 		each[k], begin = milliseconds(end.Sub(begin)), end
 	}
 	return each, nil
-}
-
-// stageAt returns when a VM told of a stage last.
-func stageAt(v client.VM, text string) (at time.Time, err error) {
-	err = fmt.Errorf("vm %s doesn't tell of %q", v.ID, text)
-	for _, e := range v.Timeline {
-		if strings.HasPrefix(e.Text, text) {
-			at, err = e.At, nil
-		}
-	}
-	return at, err
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }

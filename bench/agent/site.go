@@ -75,7 +75,7 @@ func (s *site) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.greets(ctx, ids[0], begin); err != nil {
+	if _, err := s.greets(ctx, ids[0], begin); err != nil {
 		return err
 	}
 	qemu, err := s.QEMU(ids[0])
@@ -136,14 +136,30 @@ func (s *site) deploy(ctx context.Context, instances int) ([]string, error) {
 
 // greets returns once a VM that was ordered at begin greets by SSH. Where it is,
 // its customer is told when it is Active.
-func (s *site) greets(ctx context.Context, id string, begin time.Time) error {
+func (s *site) greets(ctx context.Context, id string, begin time.Time) (l lap, err error) {
+	since := func(at time.Time) float64 { return at.Sub(begin).Seconds() }
 	v, err := s.Active(ctx, id)
 	if err != nil {
-		return err
+		return l, err
 	}
+	l.active = since(report.Now())
 	address, err := netip.ParseAddr(v.Address())
 	if err != nil {
-		return fmt.Errorf("vm %s: %w", id, err)
+		return l, fmt.Errorf("vm %s: %w", id, err)
 	}
-	return login.Banner(ctx, netip.AddrPortFrom(address, sshPort), begin)
+	if err := login.Banner(ctx, netip.AddrPortFrom(address, sshPort), begin); err != nil {
+		return l, err
+	}
+	l.banner = since(report.Now())
+	for _, told := range []struct {
+		text string
+		at   *float64
+	}{{cloud.MachineStarted, &l.started}, {"SSH answered", &l.answered}} {
+		at, err := cloud.Told(v, told.text)
+		if err != nil {
+			return l, err
+		}
+		*told.at = since(at)
+	}
+	return l, nil
 }

@@ -139,7 +139,7 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 		return l, v, err
 	}
 	l.ssh = since()
-	started, err := cloud.Started(v)
+	started, err := cloud.Told(v, cloud.MachineStarted)
 	l.started = started.Sub(begin).Seconds()
 	return l, v, err
 }

@@ -10,14 +10,18 @@ import (
 	"github.com/cpucloud/cpucloud/client"
 )
 
-// Started returns when the machine of a VM ran, as the VM itself tells it.
-func Started(v client.VM) (time.Time, error) {
+// MachineStarted is how a VM tells that its machine runs.
+const MachineStarted = "machine started"
+
+// Told returns when a VM told last of something that begins with text.
+func Told(v client.VM, text string) (at time.Time, err error) {
+	err = fmt.Errorf("vm %s doesn't tell of %q", v.ID, text)
 	for _, e := range v.Timeline {
-		if strings.HasPrefix(e.Text, "machine started") {
-			return e.At, nil
+		if strings.HasPrefix(e.Text, text) {
+			at, err = e.At, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("vm %s doesn't tell when its machine started", v.ID)
+	return at, err
 }
 
 // Launch returns when the agent received the order that it started a VM's machine
