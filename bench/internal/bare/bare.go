@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cpucloud/cpucloud/bench/internal/process"
@@ -157,13 +158,26 @@ func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (st
 	defer log.Close() //nolint:errcheck // QEMU has it by then
 	cmd := exec.CommandContext(ctx, m.program, slices.Concat(m.args, more)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = m.dir, log, log, files
-	if err := cmd.Start(); err != nil {
+	enter, leave, err := m.bounds()
+	if err != nil {
 		return nil, err
 	}
-	return func() {
+	if err := cmd.Start(); err != nil {
+		leave()
+		return nil, err
+	}
+	stop = func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()         // by the signal
-	}, nil
+		leave()
+	}
+	for _, group := range enter {
+		if err := os.WriteFile(group, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+			stop()
+			return nil, fmt.Errorf("join control group: %w", err)
+		}
+	}
+	return stop, nil
 }
 
 // Said returns what QEMU had to say.
