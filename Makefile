@@ -3,8 +3,10 @@
 GOBUILD := CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w'
 TOOLS   := build/tools
 
+FUZZTIME ?= 5s
+
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-vm test-vm-full lint generate check \
+.PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-vm test-vm-full lint fuzz generate check \
 	bench bench-boot bench-idle bench-market bench-money gauges release clean
 
 help: ## list the targets
@@ -56,6 +58,9 @@ $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 
 lint: $(TOOLS)/golangci-lint ## check style and import rules
 	$(TOOLS)/golangci-lint run --build-tags vm,vmfull ./...
+
+fuzz: deps ## throw bytes at all that reads what strangers made, FUZZTIME=5s at each
+	@deploy/fuzz.sh $(FUZZTIME)
 
 generate: ## write the generated files: the API document
 	go test ./internal/api -run TestDocument -update

@@ -37,6 +37,9 @@ type PlacedDeployment struct {
 	RequestID string          `json:"requestId,omitempty"` // the same one again gets the first answer again
 	QuoteID   string          `json:"quoteId,omitempty"`
 	VM        VMConfiguration `json:"vmConfiguration"`
+	// ImageChecksum is "sha256:" and the 64 hex digits of the image as it is
+	// downloaded. If it has another one, the VM is Failed and the deposit is back.
+	ImageChecksum string `json:"imageChecksum,omitempty"`
 }
 
 // Quote holds price and places of a deployment for 60 to 300 seconds; 0 stands

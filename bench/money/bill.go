@@ -13,7 +13,7 @@ import (
 type spent struct{ seconds, cpu []float64 }
 
 // bill measures how long it takes to charge an epoch of all VMs and to fill their
-// reserves, beside the least that it takes.
+// reserves, beside the least that it takes, and the least under the ledger's rules.
 func (b *bench) bill(ctx context.Context, t *tenants) (err error) {
 	if !b.wants("bill") {
 		return nil
@@ -23,20 +23,27 @@ func (b *bench) bill(ctx context.Context, t *tenants) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	r, err := newRules(ctx, f, t.engine)
+	if err != nil {
+		return err
+	}
 	if err := b.cpu.Begin(); err != nil {
 		return err
 	}
-	var ours, least spent
+	var ours, ruled, least spent
 	for range b.rounds {
 		if err := b.watch(&least, t.engine, func() error { return f.bill(ctx) }); err != nil {
+			return err
+		}
+		if err := b.watch(&ruled, t.engine, func() error { return r.bill(ctx) }); err != nil {
 			return err
 		}
 		if err := t.billHere(ctx, func(run func() error) error { return b.watch(&ours, t.engine, run) }); err != nil {
 			return err
 		}
 		last := len(ours.seconds) - 1
-		report.Progress("bill: %s: %.1f s, %.1f s of processor time; floor %.1f s, %.1f s", t.engine,
-			ours.seconds[last], ours.cpu[last], least.seconds[last], least.cpu[last])
+		report.Progress("bill: %s: %.1f s, %.1f s of processor time; by rules alone %.1f s, %.1f s; floor %.1f s, %.1f s", t.engine,
+			ours.seconds[last], ours.cpu[last], ruled.seconds[last], ruled.cpu[last], least.seconds[last], least.cpu[last])
 	}
 	if err := t.audit(ctx); err != nil {
 		return err
@@ -49,6 +56,8 @@ func (b *bench) bill(ctx context.Context, t *tenants) (err error) {
 	return report.Print(
 		report.Figure{Name: name, Value: total, Unit: "s", Floor: report.Median(least.seconds), Bar: bar},
 		report.Figure{Name: name + ".cpu", Value: report.Median(ours.cpu), Unit: "s", Floor: report.Median(least.cpu)},
+		report.Figure{Name: name + ".rules", Value: report.Median(ruled.seconds), Unit: "s", Floor: report.Median(least.seconds)},
+		report.Figure{Name: name + ".rules.cpu", Value: report.Median(ruled.cpu), Unit: "s", Floor: report.Median(least.cpu)},
 		report.Figure{Name: name + ".rate", Value: float64(t.vms) / total, Unit: "VMs/s"},
 	)
 }

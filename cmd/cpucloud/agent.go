@@ -91,7 +91,7 @@ Begin with ` + "`cpucloud agent doctor`" + `, which finds what is missing here, 
 	cmd.Example = `  cpucloud agent doctor --server https://cloud.example.org
   CPUCLOUD_JOIN_TOKEN=join_… cpucloud agent join --server https://cloud.example.org
   cpucloud agent benchmark`
-	cmd.AddCommand(joinCommand(sys, m), runCommand(sys, m), benchmarkCommand(sys), doctorCommand(sys, m))
+	cmd.AddCommand(joinCommand(sys, m), runCommand(sys, m), benchmarkCommand(sys), doctorCommand(sys, m), imageCommand(sys))
 	return cmd
 }
 
@@ -131,7 +131,7 @@ func (a *agentFlags) run(ctx context.Context, sys cli.IO, m machine) (err error)
 		return err
 	}
 	describe(sys.Err, facts, inv)
-	return h.agent(a.url, clientOf(h.roots), inv).Run(ctx)
+	return h.run(ctx, h.agent(a.url, clientOf(h.roots), inv))
 }
 
 // open opens the host over an open folder and looks at the machine.

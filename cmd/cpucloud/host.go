@@ -56,7 +56,7 @@ func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (
 	if err != nil {
 		return nil, err
 	}
-	h.images, err = openImages(filepath.Join(dir, "host", "images"), flags, trusted, h.roots, log)
+	h.images, err = openImages(imagesDir(dir), flags.images, trusted, h.roots, log)
 	return h, err
 }
 

@@ -12,8 +12,7 @@ import (
 type hostFlags struct {
 	accelerator string
 	pool        string
-	mirrors     []string
-	allow       []string
+	images      imageFlags
 	oversell    int64
 	hardware    capacity.Hardware
 	total       capacity.Vector
@@ -31,8 +30,7 @@ func (h *hostFlags) register(flags *pflag.FlagSet, oversell int64, benchmark str
 	flags.StringVar(&h.users, "vm-uids", qemu.DefaultUsers.String(), "user ids for the VMs' processes, FIRST-LAST, that nobody else on this machine has (used by root)")
 	flags.IntVar(&h.ioWeight, "vm-io-weight", 0, "share of each VM in the disks' time among others, 1 to 10000, where the disks' scheduler has weights (0: the usual 100)")
 	flags.StringVar(&h.pool, "pool", loopback.DefaultPool.String(), "public addresses of the VMs, within 127.0.0.0/8")
-	flags.StringArrayVar(&h.mirrors, "mirror", nil, "fetch images from elsewhere: URL-PREFIX=OTHER-PREFIX (repeatable)")
-	flags.StringArrayVar(&h.allow, "allow-host", nil, "a private host that images may be fetched from, HOST or HOST:PORT (repeatable)")
+	h.images.register(flags)
 	flags.Int64Var(&h.oversell, "vcpu-per-thread", oversell, "how often each hardware thread is sold; offers show it")
 	flags.Int64Var(&h.total.VCPU, "vcpu", 0, "vCPUs to sell (0: found by looking)")
 	flags.Int64Var(&h.total.RAMGiB, "ram", 0, "GiB of memory to sell (0: found by looking, a share is kept for the host)")

@@ -10,7 +10,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/server"
 )
 
-// The variables of demo.env and admin.env.
+// The variables of demo.env, provider.env and admin.env.
 const (
 	varURL   = "CPUCLOUD_URL"
 	varKey   = "CPUCLOUD_API_KEY"
@@ -39,6 +39,24 @@ func writeDemo(ctx context.Context, f *folder, s *server.Server) error {
 		}
 		_, err = s.Control.SetBalance(ctx, control.System, made.ID, demoBalance, "to try the cloud with")
 		return secret, err
+	}, s)
+}
+
+// writeProvider makes sure that provider.env holds a key of the account that this
+// machine earns for, which is made when the machine joins.
+func writeProvider(ctx context.Context, f *folder, s *server.Server) error {
+	return ensureKey(ctx, f.file("provider.env"), "For the provider of this machine: source this file, then cpucloud provider earnings", varKey, func() (string, error) {
+		all, err := s.Control.Accounts(ctx, control.System)
+		if err != nil {
+			return "", err
+		}
+		for _, a := range all {
+			if a.Name == demoProvider {
+				_, secret, err := s.Control.CreateKey(ctx, account.Actor{AccountID: a.ID, KeyID: control.System.KeyID, Role: account.Customer}, "up", account.Customer, account.Limits{})
+				return secret, err
+			}
+		}
+		return "", fault.Newf(fault.NotFound, "there is no account %q that this machine earns for", demoProvider)
 	}, s)
 }
 

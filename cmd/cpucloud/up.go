@@ -37,8 +37,8 @@ func upCommand(sys cli.IO) *cobra.Command {
 		Long: `Start a whole cloud on this machine and list the machine as its first server.
 
 It needs no other server and no flag. It writes DIR/demo.env with the address and
-the API key of a demo customer who holds 256 USDC, and DIR/admin.env for the
-operator. Ctrl-C stops it; VMs are left running and are found again by the next
+the API key of a demo customer who holds 256 USDC, DIR/provider.env for whom the
+machine earns, and DIR/admin.env for the operator. Ctrl-C stops it; VMs are left running and are found again by the next
 ` + "`up`" + ` on the same folder. ` + "`cpucloud down`" + ` ends them.`,
 		Example: `  cpucloud up
   cpucloud up --data ./cloud --images build/images
@@ -93,13 +93,16 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	if err := u.join(ctx, s, agent.Enrollment{Dir: h.dir, URL: s.URL, HTTP: s.Client(), Inventory: inv, Rand: rand.Reader}); err != nil {
 		return err
 	}
+	if err := writeProvider(ctx, f, s); err != nil {
+		return err
+	}
 	describe(u.sys.Err, facts, inv)
 	fmt.Fprintf(u.sys.Err, "\nYour cloud is up: %s\n\n  source %s\n  cpucloud offers\n\nCtrl-C stops it; VMs stay.\n", s.URL, f.file("demo.env"))
 	ended := make(chan error, 1)
 	running, stopAgent := context.WithCancel(ctx)
 	go func() {
 		defer close(ended)
-		ended <- h.agent(s.URL, s.Client(), inv).Run(running)
+		ended <- h.run(running, h.agent(s.URL, s.Client(), inv))
 	}()
 	err = waitFor(ctx, s, ended)
 	stopAgent()

@@ -65,7 +65,7 @@ func (k *keeper) turn(ctx context.Context) time.Duration {
 		return k.LookEvery
 	}
 	now := k.Now()
-	if now.Sub(k.pruned) >= pruneEvery {
+	if k.pruneDue(now) {
 		k.pruned = now
 		k.prune(ctx)
 	}

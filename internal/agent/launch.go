@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,15 +16,17 @@ import (
 
 // Disks makes the disks of VMs; *image.Cache does.
 type Disks interface {
-	// Get returns the image at address for a disk of diskBytes, and tells how
-	// far it is. Returns an Invalid fault when no VM can be made of it.
-	Get(ctx context.Context, address string, diskBytes int64, progress func(image.Progress)) (image.Base, error)
+	// Get returns the image that r asks for, and tells how far it is. Returns an
+	// Invalid fault when no VM can be made of it.
+	Get(ctx context.Context, r image.Request) (image.Base, error)
 	// Overlay makes a disk of diskBytes on base at path, whole or not at all.
 	// A disk that is there already stays as it is.
 	Overlay(ctx context.Context, base image.Base, path string, diskBytes int64) error
-	// Prune removes images that are not in use and were not asked for within
-	// age, and returns how many bytes that freed.
-	Prune(age time.Duration, inUse func(digest string) bool) (int64, error)
+	// Prune removes images that are not in use, were not asked for for long, or
+	// are too many, and returns how many bytes that freed.
+	Prune(inUse func(digest string) bool) (int64, error)
+	// Full reports whether images are too many, so that Prune may help.
+	Full() bool
 }
 
 var _ Disks = (*image.Cache)(nil)
@@ -76,12 +79,24 @@ func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
 		return base, errors.New("there is a disk, but the record of its base is lost")
 	}
 	k.book.tell(ctx, o.ID, "image", "fetching the image")
-	base, err = k.Disks.Get(ctx, o.Image, o.StorageGiB<<30, k.progress(ctx, o.ID))
+	base, err = k.Disks.Get(ctx, k.request(ctx, o))
 	if err != nil {
 		return base, fmt.Errorf("fetch image: %w", err)
 	}
-	k.book.tell(ctx, o.ID, "image", "image fetched and checked")
+	k.book.update(ctx, o.ID, func(e *entry) {
+		e.Image = base.Checksum
+		e.tell("image", k.Now(), "image fetched and checked")
+	})
 	return base, k.folder.write(baseName(o.ID), base, true)
+}
+
+// request returns what image an order asks for. One that names no tenant shares
+// nothing that isn't public.
+func (k *keeper) request(ctx context.Context, o vm.Order) image.Request {
+	return image.Request{
+		URL: o.Image, Checksum: cmp.Or(o.ImageChecksum, o.ImagePin), Pinned: o.ImageChecksum == "",
+		Tenant: cmp.Or(o.Tenant, "vm:"+o.ID), DiskBytes: o.StorageGiB << 30, Progress: k.progress(ctx, o.ID),
+	}
 }
 
 // progress returns a function that tells the story of a download, once a

@@ -83,8 +83,8 @@ type mortalDisks struct {
 	*life
 }
 
-func (m mortalDisks) Get(ctx context.Context, address string, size int64, progress func(image.Progress)) (b image.Base, err error) {
-	err = m.do(func() error { b, err = m.disks.Get(context.WithoutCancel(ctx), address, size, progress); return err })
+func (m mortalDisks) Get(ctx context.Context, r image.Request) (b image.Base, err error) {
+	err = m.do(func() error { b, err = m.disks.Get(context.WithoutCancel(ctx), r); return err })
 	return b, err
 }
 

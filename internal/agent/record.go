@@ -28,6 +28,7 @@ type record struct {
 	Attempt    int       `json:"attempt"`
 	NotBefore  time.Time `json:"not_before,omitzero"`
 	Steps      []vm.Step `json:"steps"`
+	Image      string    `json:"image,omitempty"` // checksum of what its disk was made of, "sha256:…"
 }
 
 const (
@@ -90,7 +91,7 @@ func (e *entry) sight(id string) Sight {
 
 // sighting returns what is reported of the VM; o is nil when nobody asked for it.
 func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
-	s := vm.Sighting{ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps)}
+	s := vm.Sighting{ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps), Image: e.Image}
 	if o == nil {
 		return s
 	}

@@ -232,16 +232,19 @@ type disks struct {
 	fetchTime time.Duration
 
 	mu      sync.Mutex
-	failure error // of Fetch
+	failure error         // of Fetch
+	request image.Request // the last one
+	full    bool
 	fetches int
 	made    int
 	prunes  int
 	kept    bool // whether the image was in use when it was last pruned
 }
 
-func (d *disks) Get(ctx context.Context, address string, _ int64, progress func(image.Progress)) (image.Base, error) {
+func (d *disks) Get(ctx context.Context, r image.Request) (image.Base, error) {
 	d.mu.Lock()
 	d.fetches++
+	d.request = r
 	err := d.failure
 	d.mu.Unlock()
 	if err != nil {
@@ -249,13 +252,13 @@ func (d *disks) Get(ctx context.Context, address string, _ int64, progress func(
 	}
 	const total = 600 << 20
 	for part := range int64(10) {
-		progress(image.Progress{Step: image.Download, Done: part * total / 10, Total: total})
+		r.Progress(image.Progress{Step: image.Download, Done: part * total / 10, Total: total})
 		if err := pause(ctx, d.fetchTime/10); err != nil {
 			return image.Base{}, err
 		}
 	}
-	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc"}
-	return base, os.WriteFile(base.Path, []byte(address), 0o600)
+	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc", Checksum: checksum}
+	return base, os.WriteFile(base.Path, []byte(r.URL), 0o600)
 }
 
 func (d *disks) Overlay(ctx context.Context, _ image.Base, path string, size int64) error {
@@ -271,7 +274,23 @@ func (d *disks) Overlay(ctx context.Context, _ image.Base, path string, size int
 	return os.WriteFile(path, fmt.Appendf(nil, "disk %d of %d bytes", d.made, size), 0o600)
 }
 
-func (d *disks) Prune(_ time.Duration, inUse func(string) bool) (int64, error) {
+// checksum is that of every image.
+var checksum = "sha256:" + strings.Repeat("0d", 32)
+
+// asked returns what was last asked for.
+func (d *disks) asked() image.Request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.request
+}
+
+func (d *disks) Full() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.full
+}
+
+func (d *disks) Prune(inUse func(string) bool) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.prunes++
@@ -395,6 +414,13 @@ func (r *rig) halt() {
 		r.stop()
 		r.stop = nil
 	}
+}
+
+// sighting returns what was last reported of a VM.
+func (r *rig) sighting(id string) vm.Sighting {
+	r.control.mu.Lock()
+	defer r.control.mu.Unlock()
+	return r.seen[id]
 }
 
 // until waits until cond holds, at most d.

@@ -47,7 +47,7 @@ func (r *rig) takeOver(name string) {
 	}
 	r.control.mu.Lock()
 	defer r.control.mu.Unlock()
-	r.control.agent = ed25519.NewKeyFromSeed(kept.Seed).Public().(ed25519.PublicKey)
+	r.agent = ed25519.NewKeyFromSeed(kept.Seed).Public().(ed25519.PublicKey)
 }
 
 // An agent that is upgraded finds what the one before has kept: its VM runs on,

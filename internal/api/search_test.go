@@ -260,6 +260,10 @@ func TestQuotes(t *testing.T) {
 	}
 	c.send("POST", "/v1/vms", `{"instances": 1, "antiAffinityGroup": "a b", "vmConfiguration": {"name": "web", "osImage": "`+ubuntu+`", "sshKeys": ["`+keyLine+`"]}}`).
 		refused(http.StatusUnprocessableEntity, "affinity group")
+	for _, path := range []string{"/v1/vms", "/v1/vms?dryRun=true"} {
+		c.send("POST", path, `{"instances": 1, "imageChecksum": "md5:00", "vmConfiguration": {"name": "web", "osImage": "`+ubuntu+`", "sshKeys": ["`+keyLine+`"]}}`).
+			refused(http.StatusUnprocessableEntity, `imageChecksum "md5:00" is not sha256:`)
+	}
 }
 
 // Only where it is allowed, and only for operators.

@@ -55,6 +55,7 @@ var may = map[string]string{
 	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire",
 	"internal/agent/benchmark": "internal/fault internal/capacity",
 	"internal/agent/discover":  "internal/fault internal/capacity",
+	"internal/agent/local":     "internal/fault internal/image",
 	"internal/agent/doctor":    "internal/fault internal/capacity internal/hypervisor internal/agent/benchmark",
 	"internal/agent/service":   "",
 	// floor 4: faces

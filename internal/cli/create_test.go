@@ -71,6 +71,18 @@ func TestCreateSendsWhatTheFlagsSay(t *testing.T) {
 	}
 }
 
+// Only the newer route knows checksums: the older one would take the VM without.
+func TestCreateSendsTheChecksum(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.putKey(t, "id_ed25519.pub")
+	sum := "sha256:" + strings.Repeat("0a", 32)
+	code, _, stderr := w.run(t, "vm", "create", "web", "--image", "https://own.example/a.img", "--image-checksum", sum)
+	if code != 0 || len(w.cloud.placed) != 1 || len(w.cloud.deployed) != 1 || w.cloud.placed[0]["imageChecksum"] != sum {
+		t.Errorf("exit code %d, sent %v: %s", code, w.cloud.placed, stderr)
+	}
+}
+
 // TestCreateRefusesBeforeItAsks: what can be seen to be wrong never leaves the
 // machine.
 func TestCreateRefusesBeforeItAsks(t *testing.T) {
@@ -84,6 +96,7 @@ func TestCreateRefusesBeforeItAsks(t *testing.T) {
 		"--max-price -1":         "price limit \"-1\"",
 		"--ssh-key /nonexistent": "no file /nonexistent",
 		"--ssh-key ~/.ssh":       "is no file",
+		"--image-checksum md5:0": "is not sha256:",
 		"extra":                  "accepts 1 arg",
 	} {
 		w := newWorld(t)

@@ -105,14 +105,16 @@ func (s *stub) rehearse(w http.ResponseWriter, r *http.Request, body doc) {
 	for i, w := range s.payouts {
 		payouts[i] = maps.Clone(w)
 	}
-	servers := map[*seller][]doc{}
+	sellers, servers := slices.Clone(s.sellers), map[*seller][]doc{}
 	for _, p := range s.sellers {
+		servers[p] = nil
 		for _, v := range p.servers {
 			servers[p] = append(servers[p], maps.Clone(v))
 		}
 	}
 	defer func() {
 		s.balance, s.purse, s.vms, s.keys, s.payouts = balance, purse, vms, keys, payouts
+		s.sellers = sellers
 		for p, list := range servers {
 			p.servers = list
 		}

@@ -31,6 +31,9 @@ type Deployment struct {
 	// AffinityGroup keeps the VMs off each other's servers, and off those of
 	// VMs that the account deployed in the same group before. "" is none.
 	AffinityGroup string `json:",omitempty"`
+	// ImageChecksum is what the image has to have as it is downloaded: see
+	// vm.ParseChecksum. "" is for whatever is there.
+	ImageChecksum string `json:",omitempty"`
 	// QuoteID takes the places and prices of a quote; what it was made for
 	// stands for Constraints, Strategy and AffinityGroup then.
 	QuoteID string `json:",omitempty"`
@@ -109,9 +112,11 @@ func (d *Deployment) check() error {
 	}
 	ports, err := vm.OpenPorts(d.Ports)
 	d.Ports = vm.WithSSH(ports)
+	checksum, badSum := vm.ParseChecksum(d.ImageChecksum)
+	d.ImageChecksum = checksum
 	return firstError(
 		checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
-		vm.CheckImage(d.Image), vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
+		vm.CheckImage(d.Image), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
 		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup),
 	)
 }

@@ -97,6 +97,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 		return s.observeRemoval(ctx, tx, v, seen)
 	}
 	before := v
+	pinImage(&v, seen)
 	v.Reached = max(v.Reached, seen.Generation)
 	if cause, ok := seen.Phase.Cause(); ok && (cause != vm.SeenBroken || v.ActivatedAt.IsZero()) { // one that ran keeps its disk
 		switch next := vm.Next(v.State, cause); {
@@ -111,10 +112,19 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 			s.progress(&v, next, seen)
 		}
 	}
-	if v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason {
+	if v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin {
 		return len(seen.Steps) > 0, nil
 	}
 	return true, tx.UpdateVM(ctx, v)
+}
+
+// pinImage remembers what the VM's image was when the first server fetched it:
+// wherever the VM is placed from then on, other bytes are refused.
+func pinImage(v *vm.VM, seen vm.Sighting) {
+	sum, err := vm.ParseChecksum(seen.Image)
+	if err == nil && v.Spec.ImagePin == "" {
+		v.Spec.ImagePin = sum
+	}
 }
 
 // progress moves a VM that is on its way: any step onward gives it more time.

@@ -3,7 +3,10 @@ package control
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -46,11 +49,25 @@ func (s *Service) Orders(ctx context.Context, serverID string) (vm.List, error) 
 		list.Epoch, list.Revision, list.Measure = server.ListEpoch, server.Revision, server.MeasureWanted
 		vms, err := tx.ServerVMs(ctx, serverID)
 		for _, v := range vms {
-			list.Orders = append(list.Orders, v.Order())
+			o := v.Order()
+			o.Tenant = s.tenant(serverID, v.AccountID)
+			list.Orders = append(list.Orders, o)
 		}
 		return err
 	})
 	return list, err
+}
+
+// tenant is what an agent knows an account by: the same for all its VMs there,
+// another on every server, and of no use to find out whose they are. What a
+// failed launch left behind belongs to nobody.
+func (s *Service) tenant(serverID, accountID string) string {
+	if accountID == "" {
+		return ""
+	}
+	mac := hmac.New(sha256.New, s.key.Seed())
+	fmt.Fprintf(mac, "cpucloud tenant 1\n%s\n%s", serverID, accountID)
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 // Changes returns a channel that receives after a server's list may have

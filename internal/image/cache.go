@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,44 +17,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/image/guard"
 )
 
-// Config of a Cache. Zero values of the limits stand for the ones named.
-type Config struct {
-	Dir         string           // where images are kept; made if it isn't there
-	Guard       *guard.Guard     // decides which servers may be asked; nil: all on the public internet
-	Mirrors     []Mirror         // where else to fetch images from
-	QemuImg     string           // the program; "" looks for qemu-img in PATH
-	MaxDownload int64            // bytes of one download: 32 GiB
-	Quota       int64            // bytes of the disk that all images may take: 256 GiB
-	Timeout     time.Duration    // for one download: 2 h
-	StallBytes  int64            // a download has to bring more than this …: 32 KiB
-	StallAfter  time.Duration    // … in this time: 30 s
-	Log         *slog.Logger     // told of each new image; nil: nobody
-	Now         func() time.Time // the clock
-}
-
-func (c Config) withDefaults() Config {
-	def := func(p *int64, v int64) {
-		if *p == 0 {
-			*p = v
-		}
-	}
-	def(&c.MaxDownload, 32<<30)
-	def(&c.Quota, 256<<30)
-	def((*int64)(&c.Timeout), int64(2*time.Hour))
-	def(&c.StallBytes, 32<<10)
-	def((*int64)(&c.StallAfter), int64(30*time.Second))
-	if c.QemuImg == "" {
-		c.QemuImg = "qemu-img"
-	}
-	if c.Guard == nil {
-		c.Guard = guard.New(guard.Config{})
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
-}
-
 // Base is an image in the cache: a raw disk that overlays lie on. Its file is
 // never changed.
 type Base struct {
@@ -63,26 +24,31 @@ type Base struct {
 	Format       string // always "raw": the only format that QEMU finds nothing to follow in
 	VirtualBytes int64
 	Digest       string // SHA-256 of what was fetched, decompressed, in hex
+	Checksum     string // "sha256:…" of what was fetched, as it came; "" if that wasn't kept
 }
 
 // Cache keeps every image that was fetched, by its digest. One process at a
 // time uses a folder; its files may be read by others who know their names.
 type Cache struct {
-	cfg     Config
-	root    *os.Root
-	lock    *os.File
-	direct  *http.Client
-	mirrors []mirror
-	quota   quota
-	fetches sync.WaitGroup
+	cfg      Config
+	root     *os.Root
+	lock     *os.File
+	direct   *http.Client
+	mirrors  []mirror
+	privates *guard.Guard // allows the hosts whose images are never shared
+	quota    quota
+	fetches  sync.WaitGroup
+
+	unconfined bool // children, in tests with programs of their own
 
 	mu      sync.Mutex
 	closed  bool
 	index   index
 	used    map[string]time.Time // digest → when Get last returned it
 	opened  time.Time
-	flights map[string]*flight
-	serial  int // of temporary files
+	flights map[string]*flight // that may be joined, by the key of what they bring
+	landing map[string]*flight // the newest for each key, until it has ended
+	serial  int                // of temporary files
 }
 
 const (
@@ -115,7 +81,8 @@ func New(c Config) (*Cache, error) {
 	}
 	cache := &Cache{
 		cfg: c, root: root, direct: c.Guard.Client(), mirrors: mirrors, opened: c.Now(),
-		used: make(map[string]time.Time), flights: make(map[string]*flight),
+		privates: guard.New(guard.Config{Allow: c.Private}),
+		used:     make(map[string]time.Time), flights: make(map[string]*flight), landing: make(map[string]*flight),
 	}
 	cache.quota.most = c.Quota
 	if err := cache.open(); err != nil {
@@ -140,6 +107,9 @@ func (c *Cache) open() error {
 		return err
 	}
 	c.index, err = loadIndex(c.root)
+	for _, e := range c.index {
+		c.used[e.Digest] = latest(c.used[e.Digest], e.UsedAt)
+	}
 	if errors.Is(err, errIndex) {
 		// The images stay: disks of VMs lie on them. They are found again by
 		// their digests when they are fetched the next time.
@@ -149,8 +119,20 @@ func (c *Cache) open() error {
 	return err
 }
 
-// sweep removes temporary files and counts what the others take.
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// sweep removes temporary files, and downloads that are too old to be gone on
+// with, and counts what the others take.
 func (c *Cache) sweep() error {
+	if err := c.sweepSpools(); err != nil {
+		return err
+	}
+	c.quota.used.Store(0)
 	files, err := fs.ReadDir(c.root.FS(), ".")
 	if err != nil {
 		return fmt.Errorf("list image folder: %w", err)
@@ -167,30 +149,23 @@ func (c *Cache) sweep() error {
 	return nil
 }
 
-// taken returns how many bytes of the disk a file takes, which is less than
-// its size if it has holes.
-func (c *Cache) taken(name string) int64 {
-	info, err := c.root.Lstat(name)
-	if err != nil {
-		return 0
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return st.Blocks * 512
-	}
-	return info.Size()
-}
+// taken returns how many bytes of the disk a file takes.
+func (c *Cache) taken(name string) int64 { return takenBy(c.root, name) }
 
 // Close ends all fetches, waits for them and lets another process use the
 // folder.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	for _, f := range c.flights {
+	for _, f := range c.landing {
 		f.cancel(errStopping)
 	}
 	c.mu.Unlock()
 	c.fetches.Wait()
-	return c.release()
+	c.mu.Lock()
+	err := c.index.save(c.root) // with when each was used
+	c.mu.Unlock()
+	return errors.Join(err, c.release())
 }
 
 // release lets the folder go, the lock in so many words: a process that is just
@@ -204,45 +179,57 @@ func (c *Cache) release() error {
 	return err
 }
 
-// Get returns the image at address for a VM with a disk of diskBytes. It
-// fetches it unless that was ever done before; calls for the same address
-// share one fetch, which ends early only if all of them are cancelled. What
-// was fetched once is used as it was.
+// Get returns the image that r asks for. It fetches it unless that was ever done
+// before for r's tenant, or for anybody if it is public; calls for the same
+// image share one fetch, which ends early only if all of them are cancelled.
+// What was fetched once is used as it was, unless a checksum says that it isn't
+// what is wanted.
 //
-// progress may be nil; it must not block. Get returns an Invalid fault when no
-// VM can be made of what is there, or none with so small a disk; after any
-// other error, see Temporary, another attempt can succeed.
-func (c *Cache) Get(ctx context.Context, address string, diskBytes int64, progress func(Progress)) (Base, error) {
-	if err := CheckURL(address); err != nil {
+// Get returns an Invalid fault when no VM can be made of what is there, none with
+// so small a disk, or when it isn't what the checksum says; after any other
+// error, see Temporary, another attempt can succeed.
+func (c *Cache) Get(ctx context.Context, r Request) (Base, error) {
+	if err := CheckURL(r.URL); err != nil {
 		return Base{}, err
 	}
-	if b, ok := c.lookup(address); ok {
-		return b, tooLarge(b.VirtualBytes, diskBytes)
-	}
-	b, err := c.share(ctx, address, waiter{disk: diskBytes, progress: progress})
-	if err != nil {
+	if _, err := r.sum(); err != nil {
 		return Base{}, err
 	}
-	return b, tooLarge(b.VirtualBytes, diskBytes)
+	b, ok := c.lookup(r)
+	if !ok {
+		var err error
+		if b, err = c.share(ctx, r); err != nil {
+			return Base{}, err
+		}
+	}
+	return b, tooLarge(b.VirtualBytes, r.DiskBytes)
 }
 
-// lookup returns the image of address if it is in the cache.
-func (c *Cache) lookup(address string) (Base, bool) {
+// lookup returns what r asks for if it is in the cache.
+func (c *Cache) lookup(r Request) (Base, bool) {
+	want, _ := r.sum()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.index[keyOf(address)]
-	if !ok || !e.present(c.root) {
-		return Base{}, false
+	for _, key := range r.keys() {
+		e, ok := c.index[key]
+		if ok && (want == "" || e.Sum == want) && e.present(c.root) {
+			e.UsedAt = c.cfg.Now()
+			c.index[key], c.used[e.Digest] = e, e.UsedAt
+			return c.base(e), true
+		}
 	}
-	c.used[e.Digest] = c.cfg.Now()
-	return c.base(e), true
+	return Base{}, false
 }
 
 func (c *Cache) base(e entry) Base {
-	return Base{
+	b := Base{
 		Path: filepath.Join(c.cfg.Dir, nameOf(e.Digest)), Format: string(rawFormat),
 		VirtualBytes: e.VirtualBytes, Digest: e.Digest,
 	}
+	if e.Sum != "" {
+		b.Checksum = checksumPrefix + e.Sum
+	}
+	return b
 }
 
 // touch notes that digest is wanted, before its file is.
@@ -253,10 +240,10 @@ func (c *Cache) touch(digest string) {
 }
 
 // remember puts e, whose file is in place, into the index.
-func (c *Cache) remember(address string, e entry) error {
+func (c *Cache) remember(key string, e entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.index[keyOf(address)] = e
+	c.index[key] = e
 	return c.index.save(c.root)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,142 +17,206 @@ import (
 )
 
 const (
-	reportEvery = 1 << 20 // bytes
-	maxETag     = 256
+	maxValidator = 256
+	// aged is how much older than its answer a Last-Modified has to be to tell
+	// two versions apart: RFC 9110, 8.8.2.2, whose predecessor said a minute.
+	aged = time.Minute
 )
 
-// body is the answer of an image server.
-type body struct {
+// connection is one answer of an image server that has, or goes on with, the image.
+type connection struct {
 	r      io.ReadCloser
 	ctx    context.Context //nolint:containedctx // lives as long as the request whose answer this is
 	cancel context.CancelCauseFunc
-	most   int64
-	total  int64 // that the server announced, 0 if it didn't
-	etag   string
-	report func(Progress)
 
-	n    int64        // received
-	seen atomic.Int64 // the same, for watch
-	told int64        // n at the last report
-	err  error        // that ended it
+	from      int64        // where in the image its first byte lies
+	total     int64        // bytes of the image, 0 if the server didn't say
+	validator string       // strong; see validatorOf
+	etag      string       // as it was sent
+	private   bool         // it came from, or by way of, a host that is only for who asked
+	seen      atomic.Int64 // bytes that came, for watch
 }
 
-// download asks for the image at address. The caller closes the body.
-func (c *Cache) download(ctx context.Context, address string, report func(Progress)) (*body, error) {
+// errAnew says that a download can't be gone on with: the server has another
+// version by now, or does not keep to what ranges mean.
+var errAnew = fault.New(fault.Unavailable, "the image changed while it was fetched")
+
+// connect asks for the image at address, beyond what is in have. Where it can't
+// be gone on with, the connection begins at 0, or the error is errAnew. The
+// caller closes the connection.
+func (c *Cache) connect(ctx context.Context, address string, have *spool) (*connection, error) {
 	where, client := c.source(address)
 	ctx, cancel := context.WithCancelCause(ctx)
-	b := &body{ctx: ctx, cancel: cancel, most: c.cfg.MaxDownload, report: report}
-	c.fetches.Go(func() { b.watch(c.cfg.StallBytes, c.cfg.StallAfter) })
-	if err := b.start(where, client); err != nil {
-		b.close()
+	n := &connection{ctx: ctx, cancel: cancel}
+	c.fetches.Go(func() { n.watch(c.cfg.StallBytes, c.cfg.StallAfter) })
+	resp, err := n.ask(where, client, have) //nolint:bodyclose // close does, whatever becomes of the answer
+	if err == nil {
+		err = n.read(resp, have)
+	}
+	if err == nil && n.total > c.cfg.MaxDownload {
+		err = overlong(c.cfg.MaxDownload)
+	}
+	if err != nil {
+		n.close()
 		return nil, err
 	}
-	return b, nil
+	for hop := resp.Request; where == address && hop != nil; hop = before(hop) {
+		n.private = n.private || c.onPrivateHost(hop.URL.String())
+	}
+	return n, nil
 }
 
-// start sends the request and reads the head of the answer.
-func (b *body) start(where string, client *http.Client) error {
-	req, err := http.NewRequestWithContext(b.ctx, http.MethodGet, where, http.NoBody)
+// before returns the request whose answer led to r.
+func before(r *http.Request) *http.Request {
+	if r.Response == nil {
+		return nil
+	}
+	return r.Response.Request
+}
+
+// ask sends the request.
+func (n *connection) ask(where string, client *http.Client, have *spool) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(n.ctx, http.MethodGet, where, http.NoBody)
 	if err != nil {
-		return fault.New(fault.Invalid, "the image's address is not a URL")
+		return nil, fault.New(fault.Invalid, "the image's address is not a URL")
 	}
 	req.Header.Set("User-Agent", "cpucloud")
 	req.Header.Set("Accept-Encoding", "identity")
-	resp, err := client.Do(req) //nolint:bodyclose // close does, whatever becomes of the answer
+	if have.resumable() {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
+		req.Header.Set("If-Range", have.state.Validator)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
-		return b.refusal(err, req.URL.Hostname())
+		return nil, n.refusal(err, req.URL.Hostname())
 	}
-	b.r = resp.Body
-	if err := checkStatus(resp); err != nil {
-		return err
+	n.r = resp.Body
+	return resp, nil
+}
+
+// read reads the head of the answer.
+func (n *connection) read(resp *http.Response, have *spool) error {
+	n.validator, n.etag = validatorOf(resp.Header)
+	switch {
+	case resp.StatusCode == http.StatusPartialContent && have.resumable():
+		return n.readPart(resp, have)
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && have.resumable():
+		return errAnew
 	}
-	if resp.ContentLength > b.most {
-		return b.overlong()
+	n.total = max(resp.ContentLength, 0)
+	return checkStatus(resp)
+}
+
+// readPart checks that what follows is the rest of what is in have, by all that
+// the server says of it.
+func (n *connection) readPart(resp *http.Response, have *spool) error {
+	first, last, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+	known := have.state.Total
+	switch {
+	case err != nil, first != have.size, last < first,
+		n.validator != "" && n.validator != have.state.Validator,
+		total > 0 && known > 0 && total != known, total > 0 && last != total-1,
+		resp.ContentLength >= 0 && resp.ContentLength != last-first+1:
+		return errAnew
 	}
-	b.total = max(resp.ContentLength, 0)
-	if etag := resp.Header.Get("ETag"); len(etag) <= maxETag {
-		b.etag = etag
-	}
+	n.from, n.total, n.validator = first, max(total, known), have.state.Validator
 	return nil
 }
 
+// parseContentRange reads "bytes 5-9/10"; total is 0 for "bytes 5-9/*".
+func parseContentRange(text string) (first, last, total int64, err error) {
+	span, ok := strings.CutPrefix(text, "bytes ")
+	span, size, ok2 := strings.Cut(span, "/")
+	from, to, ok3 := strings.Cut(span, "-")
+	if !ok || !ok2 || !ok3 {
+		return 0, 0, 0, errAnew
+	}
+	read := func(s string) int64 {
+		n, e := strconv.ParseUint(s, 10, 63)
+		err = errors.Join(err, e)
+		return int64(n) //nolint:gosec // 63 bits
+	}
+	if first, last = read(from), read(to); size != "*" {
+		total = read(size)
+		if total == 0 {
+			err = errors.Join(err, errAnew)
+		}
+	}
+	return first, last, total, err
+}
+
+// validatorOf returns what tells a version of the image from all others, "" when
+// the server gives nothing that does: a strong ETag, or a Last-Modified that was
+// long ago when the answer was sent.
+func validatorOf(h http.Header) (validator, etag string) {
+	etag = h.Get("ETag")
+	if len(etag) > maxValidator {
+		etag = ""
+	}
+	if len(etag) > 2 && strings.HasPrefix(etag, `"`) && strings.HasSuffix(etag, `"`) {
+		return etag, etag
+	}
+	modified := h.Get("Last-Modified")
+	at, err := http.ParseTime(modified)
+	sent, err2 := http.ParseTime(h.Get("Date"))
+	if etag == "" && err == nil && err2 == nil && len(modified) <= maxValidator && sent.Sub(at) >= aged {
+		return modified, etag
+	}
+	return "", etag
+}
+
 // watch ends the request when less than least bytes come in one window.
-func (b *body) watch(least int64, window time.Duration) {
+func (n *connection) watch(least int64, window time.Duration) {
 	tick := time.NewTicker(window)
 	defer tick.Stop()
 	last := int64(0)
 	for {
 		select {
-		case <-b.ctx.Done():
+		case <-n.ctx.Done():
 			return
 		case <-tick.C:
-			if n := b.seen.Load(); n-last < least {
-				b.cancel(errStalled)
+			now := n.seen.Load()
+			if now-last < least {
+				n.cancel(errStalled)
 				return
-			} else {
-				last = n
 			}
+			last = now
 		}
 	}
 }
 
 // close ends the request.
-func (b *body) close() {
-	b.cancel(context.Canceled)
-	if b.r != nil {
-		_ = b.r.Close() // nothing more is wanted of it
+func (n *connection) close() {
+	n.cancel(context.Canceled)
+	if n.r != nil {
+		_ = n.r.Close() // nothing more is wanted of it
 	}
 }
 
-// Read implements io.Reader. After an error, blame has the sentence.
-func (b *body) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
+// broken makes a sentence of the error that ended a connection when got of
+// total bytes of the image were there.
+func (n *connection) broken(err error, got, total int64) error {
+	if n.ctx.Err() != nil {
+		return context.Cause(n.ctx)
 	}
-	n, err := b.r.Read(p)
-	b.n += int64(n)
-	b.seen.Store(b.n)
-	if b.n > b.most {
-		err = b.overlong()
+	if total > 0 && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
+		return fault.Newf(fault.Unavailable, "the image is cut off: %s of %s bytes arrived", grouped(got), grouped(total))
 	}
-	if b.n-b.told >= reportEvery || err != nil {
-		b.told = b.n
-		b.report(Progress{Download, b.n, b.total})
-	}
-	b.err = err
-	return n, err
+	return fault.Newf(fault.Unavailable, "the connection to the image server broke after %s bytes", grouped(got))
 }
 
-// blame returns what ended a download: the connection if that broke, else err,
-// which what came over it led to.
-func (b *body) blame(err error) error {
-	if b.err == nil || errors.Is(b.err, io.EOF) || !errors.Is(err, b.err) {
-		return err
-	}
-	if _, ok := errors.AsType[*fault.Error](b.err); ok {
-		return b.err
-	}
-	if b.ctx.Err() != nil {
-		return context.Cause(b.ctx)
-	}
-	if errors.Is(b.err, io.ErrUnexpectedEOF) && b.total > 0 {
-		return fault.Newf(fault.Unavailable, "the image is cut off: %s of %s bytes arrived", grouped(b.n), grouped(b.total))
-	}
-	return fault.Newf(fault.Unavailable, "the connection to the image server broke after %s bytes", grouped(b.n))
-}
-
-func (b *body) overlong() error {
-	return fault.Newf(fault.Invalid, "the image is a download of more than %s bytes", grouped(b.most))
+func overlong(most int64) error {
+	return fault.Newf(fault.Invalid, "the image is a download of more than %s bytes", grouped(most))
 }
 
 // refusal makes a sentence of the error of a request to host. The text of such
 // errors holds addresses with all that is secret in them, so it isn't kept.
-func (b *body) refusal(err error, host string) error {
+func (n *connection) refusal(err error, host string) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
-	if b.ctx.Err() != nil {
-		return context.Cause(b.ctx)
+	if n.ctx.Err() != nil {
+		return context.Cause(n.ctx)
 	}
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		if e.IsNotFound {

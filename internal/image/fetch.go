@@ -18,23 +18,29 @@ import (
 // mostly empty: a fresh one of 25 GiB compresses to a hundredth with ease.
 const maxRatio = 1000
 
-// fetch downloads, checks and keeps the image at address.
-func (c *Cache) fetch(ctx context.Context, address string, f *flight) (Base, error) {
+// fetch downloads, checks and keeps what r asks for.
+func (c *Cache) fetch(ctx context.Context, r Request, f *flight) (Base, error) {
 	started := c.cfg.Now()
-	tmp, err := c.temp()
+	d := &intake{cache: c, ctx: ctx, request: r, report: f.report}
+	var err error
+	if d.spool, err = c.openSpool(f.key, r.Tenant); err != nil {
+		return Base{}, err
+	}
+	d.private = d.spool.state.Owner != ""
+	e, err := c.bring(ctx, d, f)
+	d.close()
+	f.setPrivate(d.private)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		d.spool.end(err, c.cfg.Now())
 		return Base{}, err
 	}
-	defer tmp.discard()
-	e, err := c.bring(ctx, address, tmp, f)
-	if err != nil {
-		return Base{}, err
-	}
-	e.FetchedAt = started
-	if e.VirtualBytes, err = c.settle(ctx, tmp, e, f); err != nil {
-		return Base{}, err
-	}
-	if err := c.remember(address, e); err != nil {
+	d.spool.drop()
+	e.FetchedAt, e.UsedAt = started, started
+	e.Private = r.Tenant != "" && (d.private || c.private(r.URL))
+	if err := c.remember(r.key(e.Private), e); err != nil {
 		return Base{}, err
 	}
 	c.cfg.Log.InfoContext(ctx, "image fetched", "url", e.URL, "digest", e.Digest, "bytes", e.Bytes,
@@ -42,27 +48,51 @@ func (c *Cache) fetch(ctx context.Context, address string, f *flight) (Base, err
 	return c.base(e), nil
 }
 
-// bring downloads the image at address into tmp.
-func (c *Cache) bring(ctx context.Context, address string, tmp *file, f *flight) (entry, error) {
-	promise, err := parse(address)
+// bring downloads what d is for and puts the disk in its place. It begins from
+// the start again when the image changes on the way.
+func (c *Cache) bring(ctx context.Context, d *intake, f *flight) (entry, error) {
+	promise, err := parse(d.request.URL)
 	if err != nil {
 		return entry{}, err
 	}
-	body, err := c.download(ctx, address, f.report)
-	if err != nil {
-		return entry{}, err
+	for anew := 0; ; anew++ {
+		e, err := c.land(ctx, d, promise, f)
+		if !errors.Is(err, errAnew) || anew == mostAnew {
+			return e, err
+		}
+		if err := d.restart(); err != nil {
+			return entry{}, err
+		}
 	}
-	defer body.close()
-	kind, err := receive(tmp, body, promise, f.disk)
-	if err != nil {
-		return entry{}, body.blame(err)
-	}
-	return entry{URL: Redact(address), Digest: tmp.digest(), Format: kind, Bytes: body.n, ETag: body.etag}, nil
 }
 
-// receive writes what body brings, decompressed, to tmp as long as it can
-// become a disk of the size that disk returns.
-func receive(tmp *file, body io.Reader, promise suffix, disk func() int64) (format, error) {
+// land downloads d, from its first byte, and puts the disk in its place.
+func (c *Cache) land(ctx context.Context, d *intake, promise suffix, f *flight) (entry, error) {
+	got, to := d.spool.file, io.Discard // as it comes, in the spool, is what it is
+	if promise.codec != unpack.None {
+		tmp, err := c.temp()
+		if err != nil {
+			return entry{}, err
+		}
+		defer tmp.discard()
+		got, to = tmp, tmp
+	}
+	kind, err := receive(to, d, promise, f.disk)
+	if err != nil {
+		return entry{}, err
+	}
+	sum := d.spool.digest()
+	if err := d.request.checkSum(sum); err != nil {
+		return entry{}, err
+	}
+	e := entry{URL: Redact(d.request.URL), Sum: sum, Digest: got.digest(), Format: kind, Bytes: d.spool.size, ETag: d.etag}
+	e.VirtualBytes, err = c.settle(ctx, got, e, f)
+	return e, err
+}
+
+// receive writes what body brings, decompressed, to w as long as it can become a
+// disk of the size that disk returns.
+func receive(w io.Writer, body io.Reader, promise suffix, disk func() int64) (format, error) {
 	kind := rawFormat // until the first bytes are seen
 	plain, err := unpack.NewReader(body, promise.codec, unpack.Limits{Ratio: maxRatio, Out: func(n int64) error {
 		return tooLong(kind, n, disk())
@@ -90,7 +120,7 @@ func receive(tmp *file, body io.Reader, promise suffix, disk func() int64) (form
 			return "", err
 		}
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{tmp}, struct{ io.Reader }{r}, make([]byte, block))
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, block))
 	return kind, err
 }
 

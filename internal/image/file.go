@@ -25,10 +25,16 @@ type quota struct {
 func (q *quota) take(n int64) error {
 	if q.used.Add(n) > q.most {
 		q.used.Add(-n)
-		return fault.New(fault.Unavailable, "the server has no room for another image at the moment")
+		return errNoRoom
 	}
 	return nil
 }
+
+// What ends a fetch for want of space.
+var (
+	errNoRoom   = fault.New(fault.Unavailable, "the server has no room for another image at the moment")
+	errDiskFull = fault.New(fault.Unavailable, "the server's disk is full at the moment")
+)
 
 // give counts n bytes less.
 func (q *quota) give(n int64) { q.used.Add(-n) }
@@ -51,6 +57,12 @@ func create(root *os.Root, name string, q *quota) (*file, error) {
 		return nil, fmt.Errorf("create image file: %w", err)
 	}
 	return &file{File: f, root: root, name: name, quota: q, hash: sha256.New()}, nil
+}
+
+// adopt takes over a file that an attempt before has left; taken is what it
+// takes of the quota already.
+func adopt(f *os.File, root *os.Root, name string, q *quota, taken int64) *file {
+	return &file{File: f, root: root, name: name, quota: q, taken: taken, hash: sha256.New()}
 }
 
 // Write appends p and hashes it.
@@ -89,7 +101,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 // writeError makes a fault of what waiting can heal.
 func writeError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fault.New(fault.Unavailable, "the server's disk is full at the moment")
+		return errDiskFull
 	}
 	return fmt.Errorf("write image file: %w", err)
 }
@@ -123,6 +135,29 @@ func (f *file) discard() {
 		f.quota.give(f.taken)
 		_ = f.root.Remove(f.name) // what can't be removed now is removed when the cache is opened
 	}
+}
+
+// suspend closes the file and leaves it, counted as what it takes on the disk.
+func (f *file) suspend() {
+	if f.Close() != nil {
+		return
+	}
+	n := takenBy(f.root, f.name)
+	f.quota.used.Add(n - f.taken)
+	f.taken = 0
+}
+
+// takenBy returns how many bytes of the disk a file takes, which is less than
+// its size if it has holes.
+func takenBy(root *os.Root, name string) int64 {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return 0
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
 }
 
 // syncDir makes renames in root durable.

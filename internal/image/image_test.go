@@ -190,7 +190,7 @@ func TestGetAcceptsWhatItPromises(t *testing.T) {
 	for _, path := range []string{
 		"/a.raw", "/a.img", "/a.raw.gz", "/a.img.gz", "/a.raw.xz", "/a.img.xz", "/a.qcow2", "/b.qcow2", "/q.img", "/q.img.gz", "/a.raw?sig=1",
 	} {
-		b, err := c.Get(t.Context(), s.URL+path, 4*mib, nil)
+		b, err := c.Get(t.Context(), image.Request{URL: s.URL + path, DiskBytes: 4 * mib})
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -275,7 +275,7 @@ func TestGetRefusesWhatIsNoDisk(t *testing.T) {
 	dir := t.TempDir()
 	c := open(t, dir, nil)
 	for _, a := range s {
-		_, err := c.Get(t.Context(), srv.URL+a.path, gib, nil)
+		_, err := c.Get(t.Context(), image.Request{URL: srv.URL + a.path, DiskBytes: gib})
 		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), a.want) {
 			t.Errorf("%s: got %v, want an Invalid fault about %q", a.path, err, a.want)
 		}
@@ -304,7 +304,7 @@ func TestTooLargeEndsEarly(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{"/a.raw": endless(disk(mib)), "/a.qcow2": endless(qcow(t, disk(mib)))})
 	c := open(t, t.TempDir(), nil)
 	for _, path := range []string{"/a.raw", "/a.qcow2"} {
-		_, err := c.Get(t.Context(), s.URL+path, 8*mib, nil)
+		_, err := c.Get(t.Context(), image.Request{URL: s.URL + path, DiskBytes: 8 * mib})
 		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "needs more than") {
 			t.Errorf("%s: got %v, want an Invalid fault", path, err)
 		}
@@ -400,16 +400,16 @@ func TestServersThatMisbehave(t *testing.T) {
 		{"/slow.img", "too slowly", true},
 		{"/silent.img", "too slowly", true},
 	} {
-		_, err := c.Get(t.Context(), s.URL+a.path, gib, nil)
+		_, err := c.Get(t.Context(), image.Request{URL: s.URL + a.path, DiskBytes: gib})
 		if err == nil || !strings.Contains(fault.Message(err), a.want) || image.Temporary(err) != a.temporary {
 			t.Errorf("%s: got %v (temporary: %v), want %q (%v)", a.path, err, image.Temporary(err), a.want, a.temporary)
 		}
 	}
 	s.Close()
-	if _, err := c.Get(t.Context(), s.URL+"/down.img", gib, nil); !fault.Is(err, fault.Unavailable) {
+	if _, err := c.Get(t.Context(), image.Request{URL: s.URL + "/down.img", DiskBytes: gib}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a server that is down: got %v, want an Unavailable fault", err)
 	}
-	if _, err := c.Get(t.Context(), "http://nothing.invalid/x.img", gib, nil); err == nil {
+	if _, err := c.Get(t.Context(), image.Request{URL: "http://nothing.invalid/x.img", DiskBytes: gib}); err == nil {
 		t.Error("a host that doesn't exist gave an image")
 	}
 	if got := append(leftovers(t, dir), images(t, dir)...); got != nil {
@@ -435,7 +435,7 @@ func TestOneFetchForAll(t *testing.T) {
 	first, giveUp := context.WithCancel(t.Context())
 	gone := make(chan error)
 	go func() {
-		_, err := c.Get(first, s.URL+"/a.img", gib, nil)
+		_, err := c.Get(first, image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
 		gone <- err
 	}()
 	<-started
@@ -447,7 +447,7 @@ func TestOneFetchForAll(t *testing.T) {
 			if i == 9 {
 				limit = mib // this VM's disk is too small, which is no one else's trouble
 			}
-			b, err := c.Get(t.Context(), s.URL+"/a.img", limit, nil)
+			b, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: limit})
 			if i == 9 {
 				if !fault.Is(err, fault.Invalid) {
 					t.Errorf("a disk that is too small: got %v, want an Invalid fault", err)
@@ -504,7 +504,7 @@ func TestFetchEndsWhenNobodyWaits(t *testing.T) {
 	c := open(t, dir, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-started; cancel() }()
-	if _, err := c.Get(ctx, s.URL+"/a.img", gib, nil); err == nil {
+	if _, err := c.Get(ctx, image.Request{URL: s.URL + "/a.img", DiskBytes: gib}); err == nil {
 		t.Error("the cancelled Get has no error")
 	}
 	<-ended
@@ -514,7 +514,7 @@ func TestFetchEndsWhenNobodyWaits(t *testing.T) {
 	if got := append(leftovers(t, dir), images(t, dir)...); got != nil {
 		t.Errorf("left over: %v", got)
 	}
-	if _, err := c.Get(t.Context(), s.URL+"/b.img", gib, nil); !fault.Is(err, fault.Unavailable) {
+	if _, err := c.Get(t.Context(), image.Request{URL: s.URL + "/b.img", DiskBytes: gib}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("Get after Close: got %v, want an Unavailable fault", err)
 	}
 }
@@ -530,7 +530,7 @@ func TestProgress(t *testing.T) {
 	last := map[image.Step]image.Progress{}
 	n := 0
 	c := open(t, t.TempDir(), nil)
-	if _, err := c.Get(t.Context(), s.URL+"/a.qcow2", gib, func(p image.Progress) { last[p.Step] = p; n++ }); err != nil {
+	if _, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.qcow2", DiskBytes: gib, Progress: func(p image.Progress) { last[p.Step] = p; n++ }}); err != nil {
 		t.Fatal(err)
 	}
 	size := int64(len(q))

@@ -20,21 +20,18 @@ const (
 type entry struct {
 	URL          string    `json:"url"` // redacted, for the operator
 	Digest       string    `json:"digest"`
-	Format       format    `json:"format"`        // of what was fetched
-	Bytes        int64     `json:"bytes"`         // that were fetched
-	VirtualBytes int64     `json:"virtual_bytes"` // size of the disk, and of the file
+	Format       format    `json:"format"`            // of what was fetched
+	Bytes        int64     `json:"bytes"`             // that were fetched
+	VirtualBytes int64     `json:"virtual_bytes"`     // size of the disk, and of the file
+	Sum          string    `json:"sum,omitempty"`     // SHA-256 of what was fetched, as it came, in hex
+	Private      bool      `json:"private,omitempty"` // for the tenant alone who fetched it
 	FetchedAt    time.Time `json:"fetched_at"`
+	UsedAt       time.Time `json:"used_at,omitzero"` // when Get last returned it, as of the last save
 	ETag         string    `json:"etag,omitempty"`
 }
 
 // index is what is remembered, by keyOf the URL.
 type index map[string]entry
-
-// keyOf stands for a URL, which may hold a secret signature, on the disk.
-func keyOf(address string) string {
-	sum := sha256.Sum256([]byte(address))
-	return hex.EncodeToString(sum[:])
-}
 
 // nameOf is the file that holds the disk with digest.
 func nameOf(digest string) string { return "sha256-" + digest + ".raw" }

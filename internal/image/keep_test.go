@@ -25,7 +25,7 @@ func TestRestartFindsImagesAndSweepsTheRest(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{"/a.img": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }})
 	dir, address := t.TempDir(), s.URL+"/a.img?signature=secret"
 	c := open(t, dir, nil)
-	before, err := c.Get(t.Context(), address, gib, nil)
+	before, err := c.Get(t.Context(), image.Request{URL: address, DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,14 +48,14 @@ func TestRestartFindsImagesAndSweepsTheRest(t *testing.T) {
 	if got := leftovers(t, dir); got != nil {
 		t.Errorf("left over after a restart: %v", got)
 	}
-	after, err := c.Get(t.Context(), address, gib, nil)
+	after, err := c.Get(t.Context(), image.Request{URL: address, DiskBytes: gib})
 	if err != nil || after != before {
 		t.Errorf("after a restart: got %+v, %v, want %+v", after, err, before)
 	}
 	if n := s.count("/a.img"); n != 1 {
 		t.Errorf("%d requests, want 1", n)
 	}
-	if _, err := c.Get(t.Context(), address, mib-1, nil); !fault.Is(err, fault.Invalid) {
+	if _, err := c.Get(t.Context(), image.Request{URL: address, DiskBytes: mib - 1}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a disk that is too small: got %v, want an Invalid fault", err)
 	}
 }
@@ -69,7 +69,7 @@ func TestDamagedIndexCostsAFetchAndNoImage(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{"/a.img": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }})
 	dir := t.TempDir()
 	c := open(t, dir, nil)
-	first, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil)
+	first, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestDamagedIndexCostsAFetchAndNoImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		c = open(t, dir, nil)
-		if b, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil); err != nil || b != first {
+		if b, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib}); err != nil || b != first {
 			t.Errorf("index %q: got %+v, %v, want %+v", damage, b, err, first)
 		}
 	}
@@ -93,7 +93,7 @@ func TestDamagedIndexCostsAFetchAndNoImage(t *testing.T) {
 	}
 	content = disk(2 * mib)
 	c = open(t, dir, nil)
-	second, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil)
+	second, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
 	if err != nil || second.Digest == first.Digest {
 		t.Errorf("changed content: got %+v, %v, want another digest than %s", second, err, first.Digest)
 	}
@@ -108,7 +108,7 @@ func TestMissingFileIsFetchedAgain(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(mib))})
 	c := open(t, t.TempDir(), nil)
 	for n := 1; n <= 3; n++ {
-		b, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil)
+		b, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,15 +133,16 @@ func TestQuota(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Unix(1700000000, 0)
 	c := open(t, dir, func(cfg *image.Config) {
-		cfg.Quota = 600 << 10 // one of the two, which are mostly holes
+		cfg.Quota, cfg.MaxAge = 600<<10, time.Hour // one of the two, which are mostly holes
+		cfg.Soft = cfg.Quota
 		cfg.Now = func() time.Time { return now }
 	})
-	a, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil)
+	a, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // what a failed fetch took is given back
-		_, err := c.Get(t.Context(), s.URL+"/b.img", gib, nil)
+		_, err := c.Get(t.Context(), image.Request{URL: s.URL + "/b.img", DiskBytes: gib})
 		if !fault.Is(err, fault.Unavailable) || !image.Temporary(err) {
 			t.Fatalf("beyond the quota: got %v, want an Unavailable fault", err)
 		}
@@ -156,12 +157,12 @@ func TestQuota(t *testing.T) {
 		want  bool
 	}{{c, 0, false, false}, {c, 2 * time.Hour, true, false}, {c, 2 * time.Hour, false, true}} {
 		now = now.Add(c.later)
-		n, err := c.c.Prune(time.Hour, func(d string) bool { return c.inUse && d == a.Digest })
+		n, err := c.c.Prune(func(d string) bool { return c.inUse && d == a.Digest })
 		if err != nil || (n > 0) != c.want {
 			t.Errorf("Prune freed %d bytes, %v, want some: %v", n, err, c.want)
 		}
 	}
-	if _, err := c.Get(t.Context(), s.URL+"/b.img", gib, nil); err != nil {
+	if _, err := c.Get(t.Context(), image.Request{URL: s.URL + "/b.img", DiskBytes: gib}); err != nil {
 		t.Errorf("after Prune: %v", err)
 	}
 	if got := images(t, dir); len(got) != 1 {
@@ -174,7 +175,7 @@ func TestEmptySpaceCostsNothing(t *testing.T) {
 
 	s := serve(t, map[string]http.HandlerFunc{"/a.raw.gz": body(gzipped(t, disk(64*mib)))})
 	c := open(t, t.TempDir(), func(cfg *image.Config) { cfg.Quota = 4 * mib })
-	if _, err := c.Get(t.Context(), s.URL+"/a.raw.gz", gib, nil); err != nil {
+	if _, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.raw.gz", DiskBytes: gib}); err != nil {
 		t.Errorf("a disk of 64 MiB with 300 KiB in it: %v", err)
 	}
 }
@@ -194,14 +195,14 @@ func TestMirrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := c.Get(t.Context(), "https://images.invalid/12/a.img", gib, nil); err != nil || b.VirtualBytes != mib {
+	if b, err := c.Get(t.Context(), image.Request{URL: "https://images.invalid/12/a.img", DiskBytes: gib}); err != nil || b.VirtualBytes != mib {
 		t.Errorf("through the mirror: got %+v, %v", b, err)
 	}
 	for _, address := range []string{
 		s.URL + "/private/a.img", "https://images.invalid/../private/a.img",
 		"https://images.invalid/%2e%2e/private/a.img", "https://images.invalid/..%2fprivate/a.img", `https://images.invalid/..\private/a.img`,
 	} {
-		if _, err := c.Get(t.Context(), address, gib, nil); !fault.Is(err, fault.Invalid) {
+		if _, err := c.Get(t.Context(), image.Request{URL: address, DiskBytes: gib}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: got %v, want an Invalid fault", address, err)
 		}
 	}
@@ -228,7 +229,7 @@ func TestPrivateServersAreOutOfReach(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(mib))})
 	c := open(t, t.TempDir(), func(cfg *image.Config) { cfg.Guard = nil })
 	for _, address := range []string{s.URL + "/a.img", "http://169.254.169.254/a.img", "http://[::1]:8080/a.img", "http://10.0.0.1/a.img"} {
-		if _, err := c.Get(t.Context(), address, gib, nil); !fault.Is(err, fault.Invalid) {
+		if _, err := c.Get(t.Context(), image.Request{URL: address, DiskBytes: gib}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: got %v, want an Invalid fault", address, err)
 		}
 	}

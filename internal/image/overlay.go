@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 )
-
-const overlayTimeout = time.Minute
 
 // Overlay makes the disk of a VM: a qcow2 file at path, of exactly diskBytes,
 // in which every change to base is kept. A disk that is there already stays as
@@ -27,6 +23,10 @@ func (c *Cache) Overlay(ctx context.Context, base Base, path string, diskBytes i
 	}
 	if !filepath.IsAbs(path) || !filepath.IsAbs(base.Path) {
 		return fault.Newf(fault.Internal, "disk paths have to be absolute: %q, %q", path, base.Path)
+	}
+	// qemu-img is told not to look (-u): it may open nothing but the new disk.
+	if info, err := os.Lstat(base.Path); err != nil || !info.Mode().IsRegular() {
+		return fault.Newf(fault.Internal, "the image %s of a disk is not there", base.Path)
 	}
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
@@ -58,8 +58,8 @@ func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, bas
 	if err != nil {
 		return fmt.Errorf("create disk: %w", err)
 	}
-	err = c.qemuImg(ctx, f, "create", "-q", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
-		"/proc/self/fd/3", strconv.FormatInt(diskBytes, 10))
+	err = c.qemuImg(ctx, f, "create", "-q", "-u", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
+		childPath, strconv.FormatInt(diskBytes, 10))
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = root.Rename(temp, name)
 	}
@@ -69,32 +69,14 @@ func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, bas
 	return syncDir(root)
 }
 
-// qemuImg runs qemu-img with f as file 3 and nothing of this process's environment.
+// qemuImg runs qemu-img, confined, over f.
 func (c *Cache) qemuImg(ctx context.Context, f *os.File, args ...string) error {
-	path, err := c.findQemuImg()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, overlayTimeout)
-	defer cancel()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
-	cmd.Stderr = &stderr
-	cmd.ExtraFiles = []*os.File{f}
-	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil {
-		text := stderr.Bytes()
-		return fmt.Errorf("qemu-img %s: %w: %s", args[0], err, bytes.TrimSpace(text[:min(len(text), 1024)]))
-	}
-	return nil
-}
-
-// findQemuImg returns the program that makes overlays.
-func (c *Cache) findQemuImg() (string, error) {
 	path, err := exec.LookPath(c.cfg.QemuImg)
-	if err != nil {
-		return "", fault.New(fault.Unavailable, "qemu-img is missing on the server; install the package qemu-utils")
+	if err == nil {
+		path, err = filepath.Abs(path)
 	}
-	return path, nil
+	if err != nil {
+		return fault.New(fault.Unavailable, "qemu-img is missing on the server; install the package qemu-utils")
+	}
+	return child{program: path, args: args, file: f, free: c.unconfined}.run(ctx)
 }

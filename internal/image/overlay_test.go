@@ -20,7 +20,7 @@ func TestOverlay(t *testing.T) {
 
 	s := serve(t, map[string]http.HandlerFunc{"/a.qcow2": body(qcow(t, disk(4*mib)))})
 	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), s.URL+"/a.qcow2", gib, nil)
+	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.qcow2", DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestOverlayRefuses(t *testing.T) {
 
 	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(4 * mib))})
 	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), s.URL+"/a.img", gib, nil)
+	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestGuestCannotPlantABackingFile(t *testing.T) {
 
 	s := serve(t, map[string]http.HandlerFunc{"/a.raw": body(disk(4 * mib))})
 	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), s.URL+"/a.raw", gib, nil)
+	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.raw", DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestOrphanHarmsNothing(t *testing.T) {
 
 	s := serve(t, map[string]http.HandlerFunc{"/a.raw": body(disk(4 * mib))})
 	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), s.URL+"/a.raw", gib, nil)
+	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.raw", DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,7 @@ func TestOrphanHarmsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	crashed := open(t, t.TempDir(), func(cfg *image.Config) { cfg.QemuImg = script })
+	image.Unconfine(crashed)
 	path := filepath.Join(dir, "disk.qcow2")
 	if err := crashed.Overlay(t.Context(), base, path, 64*mib); err == nil {
 		t.Fatal("Overlay by a qemu-img that ends with 1: no error")

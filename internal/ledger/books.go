@@ -36,7 +36,8 @@ type Payout struct {
 	Asked, Paid, Restored money.Amount
 }
 
-// Read takes the next entry in the order in which they were written.
+// Read takes the next entry in the order in which they were written. It keeps
+// clones of what it has to remember: the texts of many entries may share memory.
 func (b *Books) Read(e *Sealed) {
 	from, to := b.standing(e.From), b.standing(e.To)
 	b.Entries++
@@ -53,8 +54,9 @@ func (b *Books) Read(e *Sealed) {
 		b.payOut(&e.Entry)
 	}
 	// The chain goes on with what is stored, so that one change is one finding.
-	from.Amount, from.Head = from.Amount-e.Amount, e.Hash
-	to.Amount, to.Head = to.Amount+e.Amount, e.Hash
+	head := Hash(strings.Clone(string(e.Hash)))
+	from.Amount, from.Head = from.Amount-e.Amount, head
+	to.Amount, to.Head = to.Amount+e.Amount, head
 	if from.Amount < 0 && !e.From.MayOwe() {
 		b.find(Finding{Account: e.From, Entry: e.Key, Text: fmt.Sprintf("the account falls to %s USDC", from.Amount)})
 	}
@@ -65,11 +67,16 @@ func (b *Books) pay(e *Entry) {
 	if b.paid == nil {
 		b.paid = map[string]money.Amount{}
 	}
+	amount := e.Amount
 	if e.Kind == Return {
-		b.paid[e.VM] -= e.Amount
-		return
+		amount = -amount
 	}
-	b.paid[e.VM] += e.Amount
+	paid, known := b.paid[e.VM]
+	id := e.VM
+	if !known {
+		id = strings.Clone(id)
+	}
+	b.paid[id] = paid + amount
 }
 
 // payOut notes what became of a withdrawal, whose id stands behind the kind in
@@ -88,7 +95,7 @@ func (b *Books) payOut(e *Entry) {
 	default:
 		p.Restored += e.Amount
 	}
-	b.payouts[id] = p
+	b.payouts[strings.Clone(id)] = p
 }
 
 // Payouts returns what the entries read say of withdrawals, by their ids.
@@ -104,13 +111,14 @@ func (b *Books) standing(a Account) *Standing {
 	s := b.standings[a]
 	if s == nil {
 		s = &Standing{}
-		b.standings[a] = s
+		b.standings[Account(strings.Clone(string(a)))] = s
 	}
 	return s
 }
 
 func (b *Books) find(f Finding) {
 	if len(b.Findings) < mostFindings {
+		f.Account, f.Entry = Account(strings.Clone(string(f.Account))), strings.Clone(f.Entry)
 		b.Findings = append(b.Findings, f)
 	}
 }

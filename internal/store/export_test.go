@@ -17,6 +17,16 @@ func (s *Store) Exec(ctx context.Context, query string, args ...any) error {
 // Explain returns how the database goes about a page of entries.
 func (t *Tx) Explain(ctx context.Context, h History, limit int) (string, error) {
 	query, args := h.page("DESC", limit)
+	return t.plan(ctx, query, args...)
+}
+
+// ExplainVMs returns how the database goes about a list of VMs.
+func (t *Tx) ExplainVMs(ctx context.Context, f Filter) (string, error) {
+	query, args := f.query()
+	return t.plan(ctx, query, args...)
+}
+
+func (t *Tx) plan(ctx context.Context, query string, args ...any) (string, error) {
 	if t.db.Dialect().Name() == dialect.SQLite {
 		list, err := rows[struct {
 			ID, Parent, Notused int64

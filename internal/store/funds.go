@@ -36,7 +36,7 @@ func (t *Tx) CostingVMs(ctx context.Context, accountIDs ...string) ([]Costing, e
 		NextBilling int64
 		Reserved    int64
 	}](ctx, t, `SELECT v.account_id, v.id, v.name, v.state, v.since, v.deadline, v.price, v.epoch, v.next_billing,
-		COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved FROM vms v WHERE v.account_id IN (?)
+		COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved FROM vms v WHERE v.account_id IN (?) AND `+present+`
 		AND v.state IN ('New', 'Launching', 'Active', 'SmallBalance', 'InsufficientFunds') ORDER BY v.account_id, v.id`, bun.List(accountIDs))
 	out := make([]Costing, len(list))
 	for i, r := range list {

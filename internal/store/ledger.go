@@ -189,16 +189,16 @@ func (t *Tx) Transfers(ctx context.Context, accountID string, limit int) ([]ledg
 // the stored balances. What can't be is among its findings.
 func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 	b := &ledger.Books{}
-	parts, done := make(chan []ledger.Sealed, 4), make(chan struct{})
+	parts, done := make(chan part, 4), make(chan struct{})
 	go func() { // while others are read
 		defer close(done)
-		for part := range parts {
-			for i := range part {
-				b.Read(&part[i])
+		for p := range parts {
+			for _, e := range p.entries() {
+				b.Read(&e.Sealed)
 			}
 		}
 	}()
-	err := t.entriesInParts(ctx, func(part []ledger.Sealed) { parts <- part })
+	err := t.eachPart(ctx, func(p part) { parts <- p })
 	close(parts)
 	<-done
 	if err != nil {
@@ -212,38 +212,6 @@ func (t *Tx) Books(ctx context.Context) (*ledger.Books, error) {
 	})
 	b.Close()
 	return b, err
-}
-
-// partSize is how many entries are handed on at a time.
-const partSize = 512
-
-// entriesInParts calls take for all entries in the order in which they were
-// written, some at a time.
-func (t *Tx) entriesInParts(ctx context.Context, take func([]ledger.Sealed)) error {
-	var part []ledger.Sealed
-	var r [11]any
-	err := t.scan(ctx, `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor, hash FROM entries ORDER BY id`,
-		func(list *sql.Rows) error {
-			if err := scanAll(list, r[:]); err != nil {
-				return err
-			}
-			if part == nil {
-				part = make([]ledger.Sealed, 0, partSize)
-			}
-			part = append(part, ledger.Sealed{Hash: ledger.Hash(text(r[10])), Entry: ledger.Entry{
-				Key: text(r[0]), At: at(number(r[1])), Kind: ledger.Kind(text(r[2])), From: ledger.Account(text(r[3])), To: ledger.Account(text(r[4])),
-				Amount: money.Amount(number(r[5])), VM: text(r[6]), Epoch: number(r[7]), Reason: text(r[8]), Actor: text(r[9]),
-			}})
-			if len(part) == partSize {
-				take(part)
-				part = nil
-			}
-			return nil
-		})
-	if err == nil && len(part) > 0 {
-		take(part)
-	}
-	return err
 }
 
 // scan calls fn for each row of a query, of which there may be many.

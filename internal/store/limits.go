@@ -47,7 +47,8 @@ func (t *Tx) PutBound(ctx context.Context, accountID string, b account.Bound, no
 	if err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE vms SET limited = TRUE WHERE account_id = ? AND NOT limited AND `+live, accountID); err != nil {
+	if _, err := t.exec(ctx, `UPDATE vms SET limited = TRUE WHERE id IN
+		(SELECT v.id FROM vms v WHERE v.account_id = ? AND `+present+` AND NOT v.limited AND v.`+live+`)`, accountID); err != nil {
 		return err
 	}
 	if err := t.count(ctx, accountID, now); err != nil {
@@ -70,10 +71,9 @@ type Rent struct {
 }
 
 // Rents returns the rent of an account's VMs that have not ended. With limited it is
-// that of VMs alone whose account or key has limits, and quick: all VMs that there
-// ever were are looked at otherwise.
+// that of VMs alone whose account or key has limits, in an index that holds just them.
 func (t *Tx) Rents(ctx context.Context, accountID string, limited bool) ([]Rent, error) {
-	which := live
+	which := present + ` AND ` + live
 	if limited {
 		which = `limited AND ` + live
 	}
@@ -82,7 +82,7 @@ func (t *Tx) Rents(ctx context.Context, accountID string, limited bool) ([]Rent,
 		Epoch        int64
 		All, Waiting int64
 	}](ctx, t, `SELECT key_id, epoch, CAST(SUM(price) AS BIGINT) AS "all",
-		CAST(SUM(CASE WHEN state IN ('New', 'Launching') THEN price ELSE 0 END) AS BIGINT) AS waiting FROM vms
+		CAST(SUM(CASE WHEN state IN ('New', 'Launching') THEN price ELSE 0 END) AS BIGINT) AS waiting FROM vms v
 		WHERE account_id = ? AND `+which+`
 		GROUP BY key_id, epoch ORDER BY key_id, epoch`, accountID)
 	out := make([]Rent, len(list))

@@ -172,10 +172,19 @@ type Filter struct {
 	Limit        int
 }
 
+// present is the condition of VMs that are not over: not deleted, or not removed
+// from their server yet. It is that of the index that they are found by.
+const present = `NOT (v.state = 'Stopped' AND v.gone)`
+
 // VMs returns the VMs that their customers can see, oldest first: all but the
 // Stopped ones.
 func (t *Tx) VMs(ctx context.Context, f Filter) ([]vm.VM, error) {
-	where, args := []string{"v.state <> 'Stopped'"}, []any{}
+	query, args := f.query()
+	return t.vms(ctx, query, args...)
+}
+
+func (f Filter) query() (query string, args []any) {
+	where, args := []string{present, "v.state <> 'Stopped'"}, []any{}
 	add := func(on bool, condition string, arg any) {
 		if on {
 			where, args = append(where, condition), append(args, arg)
@@ -186,11 +195,11 @@ func (t *Tx) VMs(ctx context.Context, f Filter) ([]vm.VM, error) {
 	add(len(f.States) > 0, "v.state IN (?)", bun.List(f.States))
 	add(f.DatacenterID != "", "v.datacenter_id = ?", f.DatacenterID)
 	add(!f.EndedSince.IsZero(), "v.ended_at >= ?", micros(f.EndedSince))
-	query := `SELECT ` + vmColumns + ` FROM vms v WHERE ` + strings.Join(where, " AND ") + ` ORDER BY v.created_at, v.id`
+	query = `SELECT ` + vmColumns + ` FROM vms v WHERE ` + strings.Join(where, " AND ") + ` ORDER BY v.created_at, v.id`
 	if f.Limit > 0 {
 		query, args = query+` LIMIT ? OFFSET ?`, append(args, f.Limit, f.Offset)
 	}
-	return t.vms(ctx, query, args...)
+	return query, args
 }
 
 // ServerVMs returns the VMs that should be on a server, or are still to be
@@ -261,8 +270,13 @@ func (t *Tx) Money(ctx context.Context, accountID string) (reserved, spent money
 		Reserved int64
 		Spent    int64
 	}](ctx, t, "no such account", `SELECT CAST(COALESCE(SUM(b.amount), 0) AS BIGINT) AS reserved, CAST(COALESCE(SUM(v.spent), 0) AS BIGINT) AS spent
-		FROM vms v LEFT JOIN balances b ON b.account = 'vm:' || v.id WHERE v.account_id = ?`, accountID)
-	return money.Amount(r.Reserved), money.Amount(r.Spent), err
+		FROM vms v LEFT JOIN balances b ON b.account = 'vm:' || v.id WHERE v.account_id = ? AND `+present, accountID)
+	if err != nil {
+		return 0, 0, err
+	}
+	over, err := row[struct{ Spent int64 }](ctx, t, "", `SELECT CAST(COALESCE(SUM(spent), 0) AS BIGINT) AS spent
+		FROM vms WHERE account_id = ? AND state = 'Stopped' AND gone`, accountID)
+	return money.Amount(r.Reserved), money.Amount(r.Spent + over.Spent), err
 }
 
 // PutEvent writes a line of a VM's timeline. A line with the same key gets the
@@ -293,7 +307,7 @@ func (t *Tx) Events(ctx context.Context, vmID string) ([]vm.Event, error) {
 // number.
 func (t *Tx) Load(ctx context.Context, accountID string) (map[uint32]int, error) {
 	return t.numbers(ctx, `SELECT s.number, COUNT(*) AS n FROM vms v JOIN servers s ON s.id = v.server_id
-		WHERE v.account_id = ? AND NOT v.gone GROUP BY s.number ORDER BY s.number`, accountID)
+		WHERE v.account_id = ? AND `+present+` AND NOT v.gone GROUP BY s.number ORDER BY s.number`, accountID)
 }
 
 // AffinityServers returns how many VMs of an account's group are on each

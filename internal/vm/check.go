@@ -2,6 +2,8 @@ package vm
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"net/url"
 	"slices"
 	"strings"
@@ -99,6 +101,22 @@ func CheckImage(u string) error {
 		}
 	}
 	return fault.New(fault.Invalid, "osImage must end in .qcow2, .img, .raw, .raw.xz, .raw.gz, .img.xz or .img.gz")
+}
+
+const checksumPrefix = "sha256:"
+
+// ParseChecksum returns a checksum of an image in the one spelling in which
+// checksums are compared, "" for "". Returns an Invalid fault for anything but
+// "sha256:" and 64 hex digits.
+func ParseChecksum(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	digits, ok := strings.CutPrefix(text, checksumPrefix)
+	if raw, err := hex.DecodeString(digits); !ok || err != nil || len(raw) != sha256.Size {
+		return "", fault.Newf(fault.Invalid, "imageChecksum %q is not sha256: and the 64 hex digits of the image as it is downloaded", clip(text))
+	}
+	return checksumPrefix + strings.ToLower(digits), nil
 }
 
 // CheckKeyCount returns an Invalid fault unless n SSH keys are acceptable.

@@ -78,6 +78,12 @@ type Spec struct {
 	VCPU       int64    `json:"vcpu"`
 	RAMGiB     int64    `json:"ram_gib"`
 	StorageGiB int64    `json:"storage_gib"` // of the one disk
+
+	// ImageChecksum is what the image has to have as it is downloaded, "sha256:"
+	// and 64 hex digits; "" for whatever is there. ImagePin is what it had when the
+	// VM was first made of it: another place gets the same bytes, or none.
+	ImageChecksum string `json:"image_checksum,omitempty"`
+	ImagePin      string `json:"image_pin,omitempty"`
 }
 
 // Demand returns what the VM takes of its server.
@@ -105,6 +111,9 @@ type Order struct {
 	Generation int64      `json:"generation"`
 	Goal       Goal       `json:"goal"`
 	Address    netip.Addr `json:"address"`
+	// Tenant is the same for all VMs of one account on one server, and tells
+	// nothing of who that is: images that are not public are kept apart by it.
+	Tenant string `json:"tenant,omitempty"`
 	Spec
 }
 
@@ -122,6 +131,7 @@ type Sighting struct {
 	// Elsewhere says of a Broken VM that another server may do better: nothing of
 	// what its customer gave is at fault.
 	Elsewhere bool   `json:"elsewhere,omitempty"`
+	Image     string `json:"image,omitempty"` // checksum of the image that its disk was made of, "sha256:…"; "" before
 	Steps     []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 

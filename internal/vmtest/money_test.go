@@ -76,12 +76,22 @@ func TestOutOfFunds(t *testing.T) { //nolint:paralleltest // see life_test.go
 	if guest.run("cat /proc/sys/kernel/random/boot_id") == boot {
 		t.Error("it was never powered off")
 	}
+	if earned, err := c.provider().Providers(t.Context()); err != nil || len(earned) != 1 || earned[0].Earned == "0" {
+		t.Errorf("the provider of this machine has earned %+v, %v", earned, err)
+	}
 	c.remove(id)
 	c.until("nothing is left", func() bool { return len(c.machines())+len(c.names("agent", "vms")) == 0 })
 	found, err := operator.Fsck(t.Context())
 	if err != nil || !found.Sound {
 		t.Errorf("fsck: %+v, %v", found, err)
 	}
+}
+
+// provider returns the client of whom the machine earns for.
+func (c *cloud) provider() *client.Client {
+	c.Helper()
+	env := c.environment("provider.env")
+	return client.New(env["CPUCLOUD_URL"], env["CPUCLOUD_API_KEY"])
 }
 
 // greeting returns the first that is said at an address within a moment, "" for

@@ -59,6 +59,9 @@ func checkSighting(s vm.Sighting) error {
 	case len(s.Steps) > vm.MaxSteps || len(s.Reason) > maxText:
 		return fault.Newf(fault.Invalid, "too much is told of VM %s", s.ID)
 	}
+	if _, err := vm.ParseChecksum(s.Image); err != nil {
+		return fault.Newf(fault.Invalid, "VM %s is reported with an image that has no proper checksum", s.ID)
+	}
 	for _, step := range s.Steps {
 		if step.Key == "" || len(step.Key) > 64 || len(step.Text) > maxText {
 			return fault.Newf(fault.Invalid, "a step of VM %s has no proper key or too long a text", s.ID)

@@ -408,6 +408,7 @@ func TestGarbageReports(t *testing.T) {
 		"no id":      {VMs: []vm.Sighting{{Phase: vm.Ready}}},
 		"twice":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready}, {ID: "0xA", Phase: vm.Absent}}},
 		"generation": {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Generation: -1}}},
+		"image":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Image: "sha256:rubbish"}}},
 		"steps":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Steps: make([]vm.Step, vm.MaxSteps+1)}}},
 		"text":       {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Steps: []vm.Step{{Key: "a", Text: long}}}}},
 		"inventory":  {Inventory: capacity.Inventory{Total: capacity.Vector{VCPU: -1}}},

@@ -17,6 +17,7 @@ func accounts(s *session.Session) *cobra.Command {
 
 func createAccount(s *session.Session) *cobra.Command {
 	role := ""
+	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create an account and its first API key",
@@ -25,6 +26,7 @@ func createAccount(s *session.Session) *cobra.Command {
 			"cpucloud admin account create alice",
 			"cpucloud admin account create ops --role operator",
 			"cpucloud admin account create alice -o json | jq -r .apiKey",
+			"cpucloud admin account create alice --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -33,16 +35,22 @@ func createAccount(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := cloud.CreateAccount(cmd.Context(), args[0], role)
+			a, err := dry.Of(cloud).CreateAccount(cmd.Context(), args[0], role)
 			if err != nil {
 				return err
 			}
+			dry.Note(s)
 			var t session.Table
+			if dry {
+				t.Add("name:", a.Name)
+				return s.Print(a, t)
+			}
 			t.Add("id:", a.ID)
 			t.Add("api-key:", a.APIKey)
 			return s.Print(a, t)
 		},
 	}
+	dry.Bind(cmd)
 	cmd.Flags().StringVar(&role, "role", "", "what the key may do: customer or operator (default customer)")
 	session.CompleteFlag(cmd, "role", session.Words("customer", "operator"))
 	return cmd

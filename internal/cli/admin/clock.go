@@ -11,11 +11,12 @@ import (
 )
 
 func clock(s *session.Session) *cobra.Command {
-	return session.Noun(&cobra.Command{Use: "clock", Short: "The clock of a cloud for tests"}, &cobra.Command{
+	var dry session.DryRun
+	advance := &cobra.Command{
 		Use:               "advance DURATION",
 		Short:             "Move the cloud's clock forward",
 		Long:              "Move the cloud's clock forward, to see what billing does. Works only where the server was started with a movable clock.",
-		Example:           session.Lines("cpucloud admin clock advance 24h", "cpucloud admin clock advance 7d -o json"),
+		Example:           session.Lines("cpucloud admin clock advance 24h", "cpucloud admin clock advance 7d -o json", "cpucloud admin clock advance 30d --dry-run"),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -27,17 +28,20 @@ func clock(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			now, err := cloud.AdvanceClock(cmd.Context(), by)
+			now, err := dry.Of(cloud).AdvanceClock(cmd.Context(), by)
 			if err != nil {
 				return err
 			}
+			dry.Note(s)
 			var t session.Table
 			t.Add(now.UTC().Format(time.RFC3339))
 			return s.Print(struct {
 				Now time.Time `json:"now"`
 			}{now}, t)
 		},
-	})
+	}
+	dry.Bind(advance)
+	return session.Noun(&cobra.Command{Use: "clock", Short: "The clock of a cloud for tests"}, advance)
 }
 
 // duration reads what time.ParseDuration reads, and whole days.

@@ -16,6 +16,7 @@ func token(s *session.Session) *cobra.Command {
 
 func createToken(s *session.Session) *cobra.Command {
 	i := client.Invitation{Index: 1, Tier: 1}
+	var dry session.DryRun
 	valid := 24 * time.Hour
 	cmd := &cobra.Command{
 		Use:   "create",
@@ -27,6 +28,7 @@ func createToken(s *session.Session) *cobra.Command {
 			"cpucloud admin token create --provider Example --country US --city NYC",
 			"cpucloud admin token create --provider Example --country DE --city FRA --tier 3 --price-vcpu 0.2 --price-ram 0.06",
 			"cpucloud admin token create --provider Example --country US --city NYC -o json | jq -r .token",
+			"cpucloud admin token create --provider Example --country US --city NYC --dry-run",
 		),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,9 +40,13 @@ func createToken(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := cloud.CreateJoinToken(cmd.Context(), i)
+			made, err := dry.Of(cloud).CreateJoinToken(cmd.Context(), i)
 			if err != nil {
 				return err
+			}
+			if dry {
+				dry.Note(s)
+				return session.PrintUntil(s, made, made.ExpiresAt)
 			}
 			s.Notef("Good for one server until %s UTC.", made.ExpiresAt.UTC().Format(time.DateTime))
 			var bare session.Table
@@ -48,6 +54,7 @@ func createToken(s *session.Session) *cobra.Command {
 			return s.Print(made, bare)
 		},
 	}
+	dry.Bind(cmd)
 	f := cmd.Flags()
 	f.StringVar(&i.Provider, "provider", "", "name of the provider")
 	f.StringVar(&i.Country, "country", "", "two-letter country code")

@@ -9,6 +9,7 @@ import (
 
 func add(s *session.Session) *cobra.Command {
 	name := ""
+	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:   "add [FILE|LINE]",
 		Short: "Register an SSH public key",
@@ -18,6 +19,7 @@ func add(s *session.Session) *cobra.Command {
 			"cpucloud key add --name laptop",
 			"cpucloud key add ~/.ssh/work.pub --name work",
 			"cpucloud key add \"$(ssh-add -L | head -n 1)\"",
+			"cpucloud key add ~/.ssh/work.pub --dry-run",
 		),
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -29,13 +31,15 @@ func add(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			k, err := cloud.AddSSHKey(cmd.Context(), name, line)
+			k, err := dry.Of(cloud).AddSSHKey(cmd.Context(), name, line)
 			if err != nil {
 				return err
 			}
+			dry.Note(s)
 			return s.Print(identified(k)[0], table(k))
 		},
 	}
+	dry.Bind(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "what to call the key")
 	return cmd
 }

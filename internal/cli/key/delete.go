@@ -11,7 +11,8 @@ import (
 )
 
 func remove(s *session.Session) *cobra.Command {
-	return &cobra.Command{
+	var dry session.DryRun
+	cmd := &cobra.Command{
 		Use:     "delete NAME|FINGERPRINT",
 		Aliases: []string{"rm"},
 		Short:   "Remove an SSH key from your account",
@@ -19,6 +20,7 @@ func remove(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud key delete laptop",
 			"cpucloud key delete SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDS0p8Hj0c2W3mF1Yk",
+			"cpucloud key delete laptop --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: names(s),
@@ -35,13 +37,19 @@ func remove(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cloud.DeleteSSHKey(cmd.Context(), k.Fingerprint); err != nil {
+			if err := dry.Of(cloud).DeleteSSHKey(cmd.Context(), k.Fingerprint); err != nil {
 				return err
+			}
+			if dry {
+				s.Notef("Dry run: nothing was changed. Key %s %s would be removed.", nameOf(k), k.Fingerprint)
+				return nil
 			}
 			s.Notef("Removed key %s %s.", nameOf(k), k.Fingerprint)
 			return nil
 		},
 	}
+	dry.Bind(cmd)
+	return cmd
 }
 
 // find returns the key that word names, by fingerprint or name.

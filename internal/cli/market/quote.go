@@ -14,6 +14,7 @@ import (
 // Quote is the command that holds a price and its places.
 func Quote(s *session.Session) *cobra.Command {
 	var want Placing
+	var dry session.DryRun
 	hold := 2 * time.Minute
 	cmd := &cobra.Command{
 		Use:   "quote",
@@ -23,6 +24,7 @@ func Quote(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud quote --config cpu-2-ram-4gb-storage-25gb --country US --instances 3",
 			"cpucloud quote --min-tier 3 --strategy spread --anti-affinity db -n 3 --hold 5m",
+			"cpucloud quote -n 20 --dry-run",
 			"cpucloud vm create web --quote \"$(cpucloud quote --max-price 1 -o json | jq -r .id)\"",
 		),
 		Args: cobra.NoArgs,
@@ -38,14 +40,16 @@ func Quote(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q, err := cloud.Quote(cmd.Context(), request, hold)
+			q, err := dry.Of(cloud).Quote(cmd.Context(), request, hold)
 			if err != nil {
 				return Explained(cmd.Context(), s, cloud, request, err)
 			}
-			return s.Print(held{q.ID, q}, quoteTable(q, hold))
+			dry.Note(s)
+			return s.Print(held{q.ID, q}, quoteTable(q, hold, bool(dry)))
 		},
 	}
 	want.Bind(s, cmd)
+	dry.Bind(cmd)
 	cmd.Flags().DurationVar(&hold, "hold", hold, "for how long, 1m to 5m")
 	session.CompleteFlag(cmd, "hold", session.Words("1m", "2m", "5m"))
 	return cmd
@@ -57,18 +61,22 @@ type held struct {
 	client.Quote
 }
 
-func quoteTable(q client.Quote, hold time.Duration) session.Table {
+func quoteTable(q client.Quote, hold time.Duration, dry bool) session.Table {
 	command := "cpucloud vm create NAME --quote " + q.ID
 	if q.Instances != 1 {
 		command += fmt.Sprintf(" --instances %d", q.Instances)
 	}
 	var t session.Table
-	t.Add("id:", q.ID)
+	if !dry {
+		t.Add("id:", q.ID)
+	}
 	t.Add("instances:", fmt.Sprint(q.Instances))
 	t.Add("configuration:", fmt.Sprintf("%s, %d GiB disk", q.Configuration, q.StorageGiB))
 	addPrices(&t, q.Estimate)
 	t.Add("held for:", fmt.Sprintf("%s, until %s UTC", hold, q.ExpiresAt.UTC().Format(time.DateTime)))
-	t.Add("take it:", command)
+	if !dry {
+		t.Add("take it:", command)
+	}
 	return t
 }
 

@@ -9,13 +9,15 @@ import (
 )
 
 func create(s *session.Session) *cobra.Command {
-	return &cobra.Command{
+	var dry session.DryRun
+	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a provider that acts for your account",
 		Long:  "Create a provider that acts for your account. Customers see its name; what it earns is yours.",
 		Example: session.Lines(
 			"cpucloud provider create 'Example Hosting'",
 			"cpucloud provider create example -o json | jq -r .id",
+			"cpucloud provider create example --dry-run",
 		),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -24,17 +26,24 @@ func create(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := cloud.CreateProvider(cmd.Context(), args[0])
+			p, err := dry.Of(cloud).CreateProvider(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			s.Notef("Next, say in offers.yaml what it sells, and apply that: `cpucloud provider apply --help` shows how.")
 			var t session.Table
+			if dry {
+				dry.Note(s)
+				t.Add("name:", p.Name)
+				return s.Print(p, t)
+			}
+			s.Notef("Next, say in offers.yaml what it sells, and apply that: `cpucloud provider apply --help` shows how.")
 			t.Add("id:", p.ID)
 			t.Add("name:", p.Name)
 			return s.Print(p, t)
 		},
 	}
+	dry.Bind(cmd)
+	return cmd
 }
 
 func list(s *session.Session) *cobra.Command {

@@ -15,6 +15,7 @@ import (
 
 func token(s *session.Session) *cobra.Command {
 	var i client.ServerInvitation
+	var dry session.DryRun
 	valid := 24 * time.Hour
 	cmd := verb(s, &cobra.Command{
 		Use:   "token",
@@ -25,6 +26,7 @@ func token(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud provider token",
 			"cpucloud provider token --datacenter de-fra-1 --name rack1 --valid 48h",
+			"cpucloud provider token --offer epyc --dry-run",
 			"ssh rack1 CPUCLOUD_JOIN_TOKEN=$(cpucloud provider token) cpucloud agent join --server $CPUCLOUD_URL",
 		),
 		Args: cobra.NoArgs,
@@ -39,9 +41,13 @@ func token(s *session.Session) *cobra.Command {
 				return err
 			}
 		}
-		made, err := at.cloud.CreateServerToken(ctx, at.provider, i)
+		made, err := dry.Of(at.cloud).CreateServerToken(ctx, at.provider, i)
 		if err != nil {
 			return err
+		}
+		if dry {
+			dry.Note(at.Session)
+			return session.PrintUntil(at.Session, made, made.ExpiresAt)
 		}
 		at.Notef("Good for one server in %s until %s UTC. Run there:", i.Datacenter, when(made.ExpiresAt))
 		at.Notef("CPUCLOUD_JOIN_TOKEN=%s cpucloud agent join --server %s", made.Token, at.cloud.URL())
@@ -49,6 +55,7 @@ func token(s *session.Session) *cobra.Command {
 		bare.Add(made.Token)
 		return at.Print(made, bare)
 	})
+	dry.Bind(cmd)
 	f := cmd.Flags()
 	f.StringVar(&i.Datacenter, "datacenter", "", "where the server stands, such as de-fra-1 (default the only datacenter)")
 	f.StringVar(&i.Offer, "offer", "", "name of the offer that sells it (default the one that lists its hardware)")

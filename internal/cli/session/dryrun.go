@@ -1,6 +1,8 @@
 package session
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cpucloud/cpucloud/client"
@@ -27,4 +29,11 @@ func (d DryRun) Note(s *Session) {
 	if d {
 		s.Notef("Dry run: nothing was changed. This is what would be.")
 	}
+}
+
+// PrintUntil prints a token that a dry run did not make: how long it would be good.
+func PrintUntil(s *Session, token any, until time.Time) error {
+	var t Table
+	t.Add("good until:", until.UTC().Format(time.DateTime)+" UTC")
+	return s.Print(token, t)
 }

@@ -48,10 +48,12 @@ func (s *Session) PrintWithdrawals(list []client.Withdrawal, providers bool) err
 	return s.Print(list, t)
 }
 
-// PrintWithdrawal prints one withdrawal.
+// PrintWithdrawal prints one withdrawal; that of a dry run has no id.
 func (s *Session) PrintWithdrawal(w client.Withdrawal) error {
 	var t Table
-	t.Add("id:", w.ID)
+	if w.ID != "" {
+		t.Add("id:", w.ID)
+	}
 	t.Add("provider:", w.Provider)
 	t.Add("amount:", w.Amount+" USDC")
 	t.Add("to:", w.To)

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type wish struct {
 	want      market.Placing
 	quote     string
 	image     string
+	checksum  string
 	keys      []string
 	ports     []string
 	hostname  string
@@ -27,6 +29,9 @@ type wish struct {
 	timeout   time.Duration
 	dry       session.DryRun
 }
+
+// checksumPattern is how a checksum is written.
+var checksumPattern = regexp.MustCompile(`^sha256:[0-9A-Fa-f]{64}$`)
 
 func create(s *session.Session) *cobra.Command {
 	w := wish{timeout: defaultTimeout}
@@ -37,6 +42,8 @@ func create(s *session.Session) *cobra.Command {
 			"charged when the VM becomes active, one is kept as its reserve. Port 22/tcp is always open.\n\n" +
 			"A key is a public key's file or line, or the name or fingerprint of a registered key; without\n" +
 			"--ssh-key your own ~/.ssh/id_ed25519.pub, id_ecdsa.pub and id_rsa.pub are used.\n\n" +
+			"With --image-checksum no VM is made of an image that differs from what you expect: it is Failed, and the\n" +
+			"deposit is back. The checksum is that of the file as it is downloaded, as publishers print it.\n\n" +
 			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
 			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
@@ -45,7 +52,7 @@ func create(s *session.Session) *cobra.Command {
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
 			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
 			"cpucloud vm create worker --instances 3 --ssh-key laptop --request-id batch-7 -o json",
-			"cpucloud vm create web --quote quo_06abk5 --dry-run",
+			"cpucloud vm create web --quote quo_06abk5 --image https://example.org/os.qcow2 --image-checksum sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --dry-run",
 		),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,6 +62,7 @@ func create(s *session.Session) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&w.image, "image", "", "slug of a recommended image, or the URL of any (default the demo image, else Ubuntu 24.04)")
+	f.StringVar(&w.checksum, "image-checksum", "", "sha256:HEX that the image has to have as it is downloaded")
 	f.StringArrayVar(&w.keys, "ssh-key", nil, "who may log in; may be given several times")
 	f.StringSliceVarP(&w.ports, "port", "p", nil, "port to open, such as 80 or 53/udp; may be given several times")
 	f.StringVar(&w.hostname, "hostname", "", "host name inside the VM (default its name)")
@@ -64,6 +72,7 @@ func create(s *session.Session) *cobra.Command {
 	f.StringVar(&w.quote, "quote", "", "id of a quote whose places to take; it stands for all filters")
 	w.want.Bind(s, cmd)
 	w.dry.Bind(cmd)
+	session.CompleteFlag(cmd, "image-checksum", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "quote", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "image", s.Complete(slugs))
 	return cmd
@@ -88,7 +97,7 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	if w.dry {
 		return w.plan(ctx, s, cloud, d)
 	}
-	newer := w.quote != "" || len(w.want.News(cmd)) > 0
+	newer := w.quote != "" || w.checksum != "" || len(w.want.News(cmd)) > 0
 	made, err := deploy(ctx, cloud, d, newer)
 	if client.Unreached(err) {
 		s.Notef("It is not known whether anything was made. Repeat the command with --request-id %s to make sure.", d.RequestID)
@@ -115,9 +124,12 @@ func deploy(ctx context.Context, cloud *client.Client, d client.PlacedDeployment
 
 // deployment turns the flags into a request that lacks only the image.
 func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeployment, error) {
-	d := client.PlacedDeployment{RequestID: w.requestID, QuoteID: w.quote}
+	d := client.PlacedDeployment{RequestID: w.requestID, QuoteID: w.quote, ImageChecksum: w.checksum}
 	d.VM = client.VMConfiguration{Name: name, Hostname: w.hostname}
 	var err error
+	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {
+		return d, fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", w.checksum)
+	}
 	if d.Placing, err = w.want.Request(); err != nil {
 		return d, err
 	}

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +34,11 @@ func Main(args []string) error {
 // enter takes from this thread what s doesn't leave to it. The order matters:
 // what needs rights comes before they go.
 func (s Spec) enter() error {
+	own, err := os.Open("/proc/self/stat") // while there is a /proc
+	if err != nil {
+		return err
+	}
+	defer own.Close() //nolint:errcheck // nothing was written
 	if err := s.join(); err != nil {
 		return err
 	}
@@ -48,12 +55,32 @@ func (s Spec) enter() error {
 	if err := s.dropRights(); err != nil {
 		return err
 	}
-	if !s.Orphans { // last, for a change of rights would undo it
-		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+	if s.Parent != 0 { // last, for a change of rights would undo it
+		if err := s.endWithParent(own); err != nil {
 			return fmt.Errorf("end with the parent: %w", err)
 		}
 	}
 	return forbid()
+}
+
+// endWithParent sees to it that this process ends when its parent does, or has.
+// Its own number and its parent's are not seen in its namespace; own is its stat
+// of proc_pid_stat(5) as the parent's namespace sees it.
+func (s Spec) endWithParent(own *os.File) error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
+	}
+	stat := make([]byte, 512)
+	n, err := own.ReadAt(stat, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	text := string(stat[:n])
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // state, parent; the name before may contain anything
+	if len(fields) < 2 || fields[1] != strconv.Itoa(s.Parent) {
+		return errors.New("it is gone")
+	}
+	return nil
 }
 
 // join enters the control groups, and says who is to be killed first when

@@ -36,10 +36,10 @@ type Spec struct {
 	Show    []string `json:"show,omitempty"`
 	Devices []string `json:"devices,omitempty"`
 
-	Groups  []string       `json:"groups,omitempty"` // files named cgroup.procs that it is entered into
-	Limits  map[int]uint64 `json:"limits,omitempty"` // RLIMIT_… to what can't be exceeded
-	OOM     int            `json:"oom,omitempty"`    // how much rather than others it is killed for memory, up to 1000
-	Orphans bool           `json:"orphans"`          // it lives on without its parent
+	Groups []string       `json:"groups,omitempty"` // files named cgroup.procs that it is entered into
+	Limits map[int]uint64 `json:"limits,omitempty"` // RLIMIT_… to what can't be exceeded
+	OOM    int            `json:"oom,omitempty"`    // how much rather than others it is killed for memory, up to 1000
+	Parent int            `json:"parent,omitempty"` // process that it ends with; 0 for one that lives on without
 }
 
 // namespaces of an isolated program: it sees no process, no network, no
@@ -48,8 +48,8 @@ const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | un
 
 // Command returns a command that runs program, a path, with args as s says, in
 // a session of its own and without an environment. self is how this program is
-// called so that it calls Main. Unless s.Orphans the thread that starts it has
-// to live as long.
+// called so that it calls Main. With s.Parent the thread that starts it has to
+// live as long.
 func (s Spec) Command(ctx context.Context, self []string, program string, args ...string) (*exec.Cmd, error) {
 	text, err := json.Marshal(s)
 	if err != nil {

@@ -28,10 +28,11 @@ var system = []string{"/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache"}
 // is out of memory: before the agent, and before what else the host is for.
 const sooner = 500
 
-// cell returns the confinement of a process of user uid that runs c. An agent
-// that isn't root has nothing to give away: its machines are its own user's.
+// cell returns the confinement of a process of user uid that runs c and ends with
+// the agent. An agent that isn't root has nothing to give away: its machines are
+// its own user's.
 func (d *Driver) cell(uid uint32, c command) confine.Spec {
-	s := confine.Spec{OOM: sooner, Limits: map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: 0}}
+	s := confine.Spec{OOM: sooner, Parent: os.Getpid(), Limits: map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: 0}}
 	if os.Getuid() != 0 {
 		return s
 	}
@@ -55,7 +56,7 @@ func (d *Driver) cell(uid uint32, c command) confine.Spec {
 // cellOf returns the confinement of machine m, whose control group it makes.
 func (d *Driver) cellOf(m hypervisor.Machine, uid uint32, c command) (confine.Spec, error) {
 	s := d.cell(uid, c)
-	s.Orphans = true
+	s.Parent = 0 // it outlives the agent
 	limits(s.Limits, m)
 	if !c.found.Bounded {
 		return s, nil

@@ -45,7 +45,9 @@ func newVictim(t *testing.T) *victim {
 	v := &victim{driver: d, target: target{
 		Secret: filepath.Join(dir, "identity.json"), Disk: m.Disks[0].Path, Socket: filepath.Join(machines, "a", "qmp"),
 		Public: "/etc/passwd", Binary: filepath.Join(public, "qemu"), Suid: filepath.Join(public, "suid"),
+		Temporary: filepath.Join(os.TempDir(), filepath.Base(public)+"-intruder"),
 	}}
+	t.Cleanup(func() { _ = os.Remove(v.Temporary) })
 	if err := os.WriteFile(v.Secret, []byte("key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -211,5 +213,4 @@ func TestDefencesMatter(t *testing.T) {
 			}
 		})
 	}
-	_ = os.Remove("/tmp/cpucloud-intruder")
 }

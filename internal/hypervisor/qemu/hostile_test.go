@@ -63,7 +63,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			}
 			d := open(t, dir)
 			_ = ensure(t, d, "a", hypervisor.Disk{Path: base(t, nil), Format: hypervisor.Raw, ReadOnly: true}) // it may start or not
-			t.Cleanup(func() { _ = os.Remove(link) }) // or the driver says nothing of its machines
+			t.Cleanup(func() { _ = os.Remove(link) })                                                          // or the driver says nothing of its machines
 			_, _ = d.Console(t.Context(), "a")
 			_ = d.Destroy(t.Context(), "a")
 			entries, err := os.ReadDir(outside)

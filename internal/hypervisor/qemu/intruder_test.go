@@ -33,6 +33,8 @@ type target struct {
 	PID    int    // a process of the host
 	Suid   string // a program of root's with the set-user-id bit
 	Binary string // this program
+
+	Temporary string // a file that could be made in the host's folder for all
 }
 
 // intrude writes the name of each try with why it failed, "" if it didn't.
@@ -97,7 +99,7 @@ func (t target) files() map[string]func() error {
 		"open the host's memory":           opens("/dev/mem"),
 		"open KVM":                         opens("/dev/kvm"),
 		"write to its root":                writes("/file"),
-		"write to the host's temporary":    writes("/tmp/cpucloud-intruder"),
+		"write to the host's temporary":    writes(t.Temporary),
 		"write to the host's programs":     writes("/usr/cpucloud-intruder"),
 		"change the system's libraries":    func() error { return os.Chmod("/usr/lib", 0o777) },
 		"talk to another machine's QEMU":   dials("unix", t.Socket),
@@ -161,10 +163,11 @@ func (t target) rights() map[string]func() error {
 			return errors.New("there is none")
 		},
 		"gain privileges by a program": func() error {
-			if on, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || on == 1 {
-				return fmt.Errorf("renounced, %v", err)
+			on, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+			if err == nil && on == 1 {
+				return errors.New("renounced")
 			}
-			return nil
+			return err
 		},
 		"open more files":   raises(unix.RLIMIT_NOFILE),
 		"dump its memory":   raises(unix.RLIMIT_CORE),
@@ -212,7 +215,7 @@ func clones(flags uintptr) error {
 	pid, _, e := unix.RawSyscall(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0)
 	if e == 0 && pid == 0 {
 		for {
-			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+			_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 		}
 	}
 	return failed(e)
@@ -231,7 +234,7 @@ func (t target) floods() map[string]func() error {
 				pid, _, e := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 				if e == 0 && pid == 0 {
 					for {
-						unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
+						_, _, _ = unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
 					}
 				}
 				if e != 0 {

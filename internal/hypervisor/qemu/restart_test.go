@@ -311,7 +311,7 @@ func replace(t *testing.T, path, text string) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	err = os.WriteFile(path, []byte("#!/bin/sh\nQEMU="+real+"\n"+text+"\n"), 0o755) //nolint:gosec // to be run by others
-	if err = errors.Join(err, os.Chmod(path, 0o755)); err != nil {                    //nolint:gosec // see above
+	if err = errors.Join(err, os.Chmod(path, 0o755)); err != nil {                  //nolint:gosec // see above
 		t.Fatal(err)
 	}
 }

@@ -36,7 +36,8 @@ type Config struct {
 	Deny    []netip.Prefix // further networks to refuse: the provider's own public ones
 	RootCAs *x509.CertPool // who may sign servers' certificates; nil: the system's list
 
-	Own func() ([]net.Addr, error) // this host's addresses; nil: net.InterfaceAddrs
+	Own      func() ([]net.Addr, error) // this host's addresses; nil: net.InterfaceAddrs
+	Resolver *net.Resolver              // looks names up; nil: the system's
 }
 
 // Guard decides which addresses may be connected to.
@@ -45,11 +46,12 @@ type Guard struct {
 	deny  []netip.Prefix
 	roots *x509.CertPool
 	own   func() ([]net.Addr, error)
+	names *net.Resolver
 }
 
 // New returns a Guard.
 func New(c Config) *Guard {
-	g := &Guard{allow: make(map[string]bool), deny: c.Deny, roots: c.RootCAs, own: c.Own}
+	g := &Guard{allow: make(map[string]bool), deny: c.Deny, roots: c.RootCAs, own: c.Own, names: c.Resolver}
 	if g.own == nil {
 		g.own = net.InterfaceAddrs
 	}
@@ -62,7 +64,7 @@ func New(c Config) *Guard {
 // With returns a Guard like g that also allows host, which is written as in
 // Config.Allow.
 func (g *Guard) With(host string) *Guard {
-	w := &Guard{allow: map[string]bool{canonical(host): true}, deny: g.deny, roots: g.roots, own: g.own}
+	w := &Guard{allow: map[string]bool{canonical(host): true}, deny: g.deny, roots: g.roots, own: g.own, names: g.names}
 	for h := range g.allow {
 		w.allow[h] = true
 	}
@@ -94,7 +96,7 @@ func (g *Guard) Client() *http.Client {
 // DialContext connects to address, which is "host:port". It returns an Invalid
 // fault for a host that is neither allowed nor public.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout}
+	d := net.Dialer{Timeout: dialTimeout, Resolver: g.names}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "the address has no host and port")
@@ -177,6 +179,9 @@ func (g *Guard) allowed(host, port string) bool {
 	h := canonical(host)
 	return g.allow[h] || g.allow[net.JoinHostPort(h, port)]
 }
+
+// Allows reports whether the operator lets the host of u, as written, lie anywhere.
+func (g *Guard) Allows(u *url.URL) bool { return g.allowed(u.Hostname(), portOf(u)) }
 
 func portOf(u *url.URL) string {
 	if p := u.Port(); p != "" {

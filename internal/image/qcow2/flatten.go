@@ -19,6 +19,16 @@ const (
 	offsetMask = 0x00fffffffffffe00 // of L1 entries and standard L2 entries
 	compressed = 1 << 62            // of an L2 entry
 	zeroes     = 1 << 0             // of a standard L2 entry: reads as zeroes, whatever the offset
+
+	// What an image may expand to: no cluster lies at two places of a disk, and
+	// Deflate makes nothing smaller than a thousandth.
+	slack    = 256 << 20
+	maxRatio = 1100
+	// leastCost is what reading a cluster counts for, however small it is: finding
+	// and decompressing it costs as much.
+	leastCost = 16 << 10
+	// maxWindow is what a zstd frame may ask for; QEMU's take 2 MiB.
+	maxWindow = 8 << 20
 )
 
 // Source is an image to flatten.
@@ -50,7 +60,7 @@ func Flatten(ctx context.Context, src Source, dst io.WriterAt, progress func(int
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.flattenTable(entry&offsetMask, int64(i)*span); err != nil {
+		if err := f.flattenTable(ctx, entry&offsetMask, int64(i)*span); err != nil {
 			return err
 		}
 		progress(min(int64(i+1)*span, src.Header.VirtualBytes))
@@ -62,6 +72,7 @@ type flattener struct {
 	src     Source
 	dst     io.WriterAt
 	cluster uint64
+	left    int64  // that may still come out
 	in, out []byte // one cluster each; in has room for what a compressed one may take
 	flate   io.ReadCloser
 	zstd    *zstd.Decoder
@@ -71,7 +82,7 @@ func newFlattener(src Source, dst io.WriterAt) (*flattener, error) {
 	h := src.Header
 	cluster := uint64(1) << h.clusterBits
 	f := &flattener{
-		src: src, dst: dst, cluster: cluster,
+		src: src, dst: dst, cluster: cluster, left: slack + maxRatio*min(src.Size, maxVirtual),
 		in: make([]byte, 2*cluster+1024), out: make([]byte, cluster),
 		flate: flate.NewReader(bytes.NewReader(nil)),
 	}
@@ -79,7 +90,7 @@ func newFlattener(src Source, dst io.WriterAt) (*flattener, error) {
 		return nil, cutOff()
 	}
 	var err error
-	f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20), zstd.WithDecoderLowmem(true))
+	f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 	return f, err
 }
 
@@ -106,7 +117,7 @@ func (f *flattener) table(offset, n uint64) ([]uint64, error) {
 
 // flattenTable writes the clusters of the L2 table at offset, the first of
 // which belongs to position at of the disk.
-func (f *flattener) flattenTable(offset uint64, at int64) error {
+func (f *flattener) flattenTable(ctx context.Context, offset uint64, at int64) error {
 	if offset == 0 {
 		return nil
 	}
@@ -127,6 +138,9 @@ func (f *flattener) flattenTable(offset uint64, at int64) error {
 			return err
 		}
 		if data != nil {
+			if err := f.spend(ctx, len(data)); err != nil {
+				return err
+			}
 			if _, err := f.dst.WriteAt(data[:min(int64(len(data)), left)], at); err != nil {
 				return err
 			}
@@ -134,6 +148,15 @@ func (f *flattener) flattenTable(offset uint64, at int64) error {
 		at += int64(f.cluster)
 	}
 	return nil
+}
+
+// spend counts n bytes that come out of one cluster. Small images in which a few clusters lie all
+// over the disk would cost hours otherwise.
+func (f *flattener) spend(ctx context.Context, n int) error {
+	if f.left -= max(int64(n), leastCost); f.left < 0 {
+		return fault.Newf(fault.Invalid, "the qcow2 image expands to more than %d times its size", maxRatio)
+	}
+	return ctx.Err()
 }
 
 // read returns the cluster that an L2 entry stands for, nil for an empty one.

@@ -32,15 +32,21 @@ func disk() []byte {
 // none yet: then it is asked anew.
 func qemuImg(tb testing.TB, dir string, args ...string) {
 	tb.Helper()
+	run(tb, dir, "qemu-img", args...)
+}
+
+// run runs a program of QEMU in dir.
+func run(tb testing.TB, dir, program string, args ...string) {
+	tb.Helper()
 	for tries := 1; ; tries++ {
-		cmd := exec.CommandContext(tb.Context(), "qemu-img", args...)
+		cmd := exec.CommandContext(tb.Context(), program, args...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			return
 		}
 		if tries == 50 || !bytes.Contains(out, []byte("Unable to get accurate CPU usage")) {
-			tb.Fatalf("qemu-img %s: %v: %s", strings.Join(args, " "), err, out)
+			tb.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, out)
 		}
 	}
 }
@@ -252,38 +258,4 @@ func TestFlattenRefusesDamage(t *testing.T) {
 			}
 		}
 	}
-}
-
-// Any bytes give a disk or a fault, in bounded time and memory.
-func FuzzFlatten(f *testing.F) {
-	small := func(args ...string) []byte {
-		dir := f.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "raw"), bytes.Repeat([]byte("disk"), 2048), 0o600); err != nil {
-			f.Fatal(err)
-		}
-		cmd := exec.CommandContext(f.Context(), "qemu-img", append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), "raw", "q")...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			f.Fatalf("%v: %s", err, out)
-		}
-		b, err := os.ReadFile(filepath.Join(dir, "q"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		return b
-	}
-	f.Add(small("-o", "cluster_size=512"))
-	f.Add(small("-c", "-o", "cluster_size=512"))
-	f.Add(small("-c", "-o", "cluster_size=512,compression_type=zstd"))
-	f.Add(small("-c", "-o", "cluster_size=512,compat=0.10"))
-	f.Add([]byte(qcow2.Magic))
-	f.Fuzz(func(t *testing.T, image []byte) {
-		disk, err := flatten(t, image)
-		if err == nil && len(disk)%512 != 0 {
-			t.Errorf("a disk of %d bytes", len(disk))
-		}
-		if err != nil && fault.KindOf(err) != fault.Invalid && err.Error() != "too large to test" {
-			t.Errorf("got %v, want an Invalid fault", err)
-		}
-	})
 }

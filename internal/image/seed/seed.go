@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -89,6 +90,9 @@ const maxText = 1 << 20
 // files returns what is on the disk.
 func (s Seed) files() ([]isoFile, error) {
 	for _, t := range append([]string{s.InstanceID, s.Hostname, s.Network.MAC}, s.SSHKeys...) {
+		if !utf8.ValidString(t) {
+			return nil, fault.New(fault.Invalid, "host names and SSH keys have to be UTF-8")
+		}
 		for _, c := range t {
 			if !unicode.IsPrint(c) {
 				return nil, fault.New(fault.Invalid, "host names and SSH keys must not contain control characters")

@@ -234,27 +234,3 @@ func TestErrorsOfTheSourceComeThrough(t *testing.T) {
 		}
 	}
 }
-
-func FuzzXZ(f *testing.F) {
-	f.Add(xzed(f, []byte("hello, disk"), xz.WriterConfig{}))
-	f.Add(xzed(f, bytes.Repeat([]byte("block"), 4000), xz.WriterConfig{BlockSize: 5000, DictCap: 4096}))
-	f.Add(xzed(f, nil, xz.WriterConfig{CheckSum: xz.SHA256}))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := read(bytes.NewReader(data), unpack.XZ, upTo(1<<20))
-		if err != nil {
-			if !fault.Is(err, fault.Invalid) && !errors.Is(err, errOver) {
-				t.Errorf("got %v, want an Invalid fault", err)
-			}
-			return
-		}
-		// What this reader accepts, the library's own does too.
-		r, err := xz.NewReader(bytes.NewReader(data))
-		if err != nil {
-			t.Fatalf("the library refuses it: %v", err)
-		}
-		want, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("got %d bytes, the library %d, %v", len(got), len(want), err)
-		}
-	})
-}

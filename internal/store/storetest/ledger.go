@@ -52,6 +52,16 @@ var ledgers = map[string]func(*db){
 			return err
 		})
 	},
+	"a key that is there ends what relies on it": func(d *db) {
+		e := ledger.Credit(now, anna, 100, "", "1")
+		d.post(e)
+		if err := d.try(func(ctx context.Context, tx *store.Tx) error {
+			return tx.PostAll(ctx, []ledger.Entry{ledger.Credit(now, anna, 7, "", "2"), e})
+		}); err == nil {
+			d.t.Error("PostAll wrote an entry under a key that is there")
+		}
+		d.same("balance", d.balance(ledger.Customer(anna)), amount(100))
+	},
 	"one of many at once": func(d *db) {
 		posted := make([]bool, 20)
 		for _, err := range together(len(posted), func(i int) error {
