@@ -20,7 +20,7 @@ func benchBoot(ctx context.Context, s *site, o options) error {
 
 // benchEight does so with several that start at once, until the last one greets.
 func benchEight(ctx context.Context, s *site, o options) error {
-	return race(ctx, s, "eight", o.vms, "<=1.2", o.rounds)
+	return race(ctx, s, "eight", o.vms, "<=1.2", o.together)
 }
 
 // lap is how long the cloud took from POST on until the last of the VMs was so
@@ -47,7 +47,8 @@ func race(ctx context.Context, s *site, name string, vms int, bar string, rounds
 		name string
 		of   func(lap) float64
 	}{
-		{"started", func(l lap) float64 { return l.started }}, {"answered", func(l lap) float64 { return l.answered }},
+		{"started", func(l lap) float64 { return l.started }},
+		{"answered", func(l lap) float64 { return l.answered }},
 		{"active", func(l lap) float64 { return l.active }},
 	} {
 		var values []float64

@@ -20,9 +20,11 @@ import (
 // options are what the command was asked for.
 type options struct {
 	binary, images string
-	rounds         int // of boots and streams
+	rounds         int // of boots
 	orders         int
 	vms            int // started at once
+	together       int // rounds of that
+	streams        int // rounds of them
 	fakes          int
 	network        string
 	transfer       time.Duration // of each stream
@@ -31,7 +33,7 @@ type options struct {
 }
 
 // parts are the measurements, in their order.
-var parts = []string{"memory", "order", "boot", "eight", "throughput", "ports"}
+var parts = []string{"memory", "order", "ports", "throughput", "boot", "eight"}
 
 func (o options) wants(part string) bool { return slices.Contains(o.only, part) }
 
@@ -39,11 +41,13 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/cpucloud", "what to measure")
 	flag.StringVar(&o.images, "images", "build/images", "folder with the demo image")
-	flag.IntVar(&o.rounds, "rounds", 5, "boots and streams of each side")
+	flag.IntVar(&o.rounds, "rounds", 7, "boots of each side")
 	flag.IntVar(&o.orders, "orders", 30, "orders to time")
 	flag.IntVar(&o.vms, "vms", 8, "VMs to start at once")
+	flag.IntVar(&o.together, "together", 3, "rounds in which VMs are started at once")
+	flag.IntVar(&o.streams, "streams", 8, "streams of each side and direction")
 	flag.IntVar(&o.fakes, "fakes", 50, "VMs in memory alone that an agent keeps")
-	flag.DurationVar(&o.transfer, "d", 4*time.Second, "how long each stream takes")
+	flag.DurationVar(&o.transfer, "d", 3*time.Second, "how long each stream takes")
 	flag.IntVar(&o.patches, "patches", 30, "changes of ports to time")
 	flag.StringVar(&o.network, "network", "routed", "driver of the VMs' network: routed (by root) or loopback")
 	only := flag.String("only", strings.Join(parts, ","), "what to measure")
@@ -102,7 +106,7 @@ func benchSite(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		name  string
 		bench func(context.Context, *site, options) error
-	}{{"order", benchOrder}, {"boot", benchBoot}, {"eight", benchEight}, {"throughput", benchThroughput}, {"ports", benchPorts}} {
+	}{{"order", benchOrder}, {"ports", benchPorts}, {"throughput", benchThroughput}, {"boot", benchBoot}, {"eight", benchEight}} {
 		if !o.wants(part.name) {
 			continue
 		}

@@ -58,7 +58,7 @@ func benchThroughput(ctx context.Context, s *site, o options) (err error) {
 		move func(context.Context, netip.AddrPort, time.Duration) (float64, error)
 	}{{"in", sinkPort, send}, {"out", sourcePort, receive}} {
 		var value, floor []float64
-		for i := range o.rounds {
+		for i := range o.streams {
 			rates := [2]float64{}
 			for k := range 2 {
 				one := (i + k) % 2 // they take turns at being first
@@ -68,7 +68,7 @@ func benchThroughput(ctx context.Context, s *site, o options) (err error) {
 				}
 			}
 			value, floor = append(value, rates[0]), append(floor, rates[1])
-			report.Progress("throughput.%s: round %d of %d: %.0f Mbit/s, without rules %.0f, ratio %.2f", way.name, i+1, o.rounds, rates[0], rates[1], rates[0]/rates[1])
+			report.Progress("throughput.%s: round %d of %d: %.0f Mbit/s, without rules %.0f, ratio %.2f", way.name, i+1, o.streams, rates[0], rates[1], rates[0]/rates[1])
 		}
 		err := report.Print(
 			report.Figure{Name: "throughput." + way.name, Value: report.Median(value), Unit: "Mbit/s", Floor: report.Median(floor), Bar: ">=0.9"},

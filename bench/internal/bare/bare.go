@@ -52,7 +52,12 @@ func Of(ctx context.Context, qemu process.PID, dir string) (*Machine, error) {
 	if err := m.files(ctx, qemu); err != nil {
 		return nil, err
 	}
-	for i := 1; i < len(args); i++ {
+	return m, m.take(args[1:])
+}
+
+// take keeps of the arguments of a cloud's QEMU what a bare one has too.
+func (m *Machine) take(args []string) (err error) {
+	for i := 0; i < len(args); i++ {
 		option, value := args[i], ""
 		if i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
 			i++
@@ -64,7 +69,7 @@ func Of(ctx context.Context, qemu process.PID, dir string) (*Machine, error) {
 			continue
 		case option == "-blockdev":
 			if value, err = m.block(value); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		m.args = append(m.args, option)
@@ -72,7 +77,7 @@ func Of(ctx context.Context, qemu process.PID, dir string) (*Machine, error) {
 			m.args = append(m.args, value)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 // files copies the seed and learns what the disk is made of.
