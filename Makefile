@@ -6,7 +6,7 @@ TOOLS   := build/tools
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-vm test-vm-full lint fuzz generate check \
+.PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-net test-vm test-vm-full lint fuzz generate check \
 	bench bench-agent bench-boot bench-idle bench-market bench-money gauges release clean
 
 help: ## list the targets
@@ -36,6 +36,7 @@ run: deps low-ports build image ## start a cloud on this machine to play with
 
 test: deps-test build image ## run every test: units on both databases, then real VMs
 	.ci/with-postgres go test ./...
+	$(MAKE) --no-print-directory test-net
 	$(MAKE) --no-print-directory test-vm
 
 test-postgres: deps-test ## run the tests of the store and its users on a private PostgreSQL
@@ -43,6 +44,9 @@ test-postgres: deps-test ## run the tests of the store and its users on a privat
 
 test-race: deps-test ## run the unit tests with the race detector
 	.ci/with-postgres go test -race ./...
+
+test-net: deps-test ## send real packets past the routed network's rules, in network namespaces (by sudo, if not root)
+	go test -count=1 -tags net -timeout 5m -exec "$$([ "$$(id -u)" = 0 ] || echo sudo)" ./internal/network/...
 
 test-vm: deps-test low-ports build image ## run the tests that boot real VMs
 	go test -count=1 -tags vm -timeout 15m ./internal/vmtest/...
@@ -57,7 +61,7 @@ $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 lint: $(TOOLS)/golangci-lint ## check style and import rules
-	$(TOOLS)/golangci-lint run --build-tags vm,vmfull ./...
+	$(TOOLS)/golangci-lint run --build-tags vm,vmfull,net ./...
 
 fuzz: deps ## throw bytes at all that reads what strangers made, FUZZTIME=5s at each
 	@deploy/fuzz.sh $(FUZZTIME)

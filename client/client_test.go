@@ -86,6 +86,9 @@ func TestRequests(t *testing.T) {
 		`PATCH /vms/v3 {"updates":[{"id":"a","vmName":"b"},{"id":"c","openPorts":[]}]}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.UpdateVMs(ctx, client.Update{ID: "a", Name: "b"}, client.Update{ID: "c", Ports: []client.Port{}})
 		},
+		`PATCH /v1/vms {"updates":[{"id":"a","openPorts":[],"cutConnections":true},{"id":"c","vmName":"d"}]}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.UpdateVMs(ctx, client.Update{ID: "a", Ports: []client.Port{}, Cut: true}, client.Update{ID: "c", Name: "d"})
+		},
 		`DELETE /vms/v3 {"vmIds":["a"]}`: func(ctx context.Context, c *client.Client) (any, error) { return c.DeleteVMs(ctx, "a") },
 		`GET /ssh_keys`:                  func(ctx context.Context, c *client.Client) (any, error) { return c.SSHKeys(ctx) },
 		`POST /ssh_keys {"name":"l","publicKey":"ssh-ed25519 A"}`: func(ctx context.Context, c *client.Client) (any, error) {

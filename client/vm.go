@@ -145,7 +145,8 @@ type VMStatus struct {
 type Update struct {
 	ID    string `json:"id"`
 	Name  string `json:"vmName,omitempty"`
-	Ports []Port `json:"openPorts,omitzero"` // the whole set; empty but not nil closes all
+	Ports []Port `json:"openPorts,omitzero"`      // the whole set; empty but not nil closes all
+	Cut   bool   `json:"cutConnections,omitzero"` // end the connections through ports that are closed; needs Ports
 }
 
 // Deploy asks for VMs and returns once they are accepted, before they run.
@@ -230,7 +231,11 @@ func (c *Client) VMStatuses(ctx context.Context, ids ...string) ([]VMStatus, err
 // UpdateVMs makes all changes or none.
 func (c *Client) UpdateVMs(ctx context.Context, updates ...Update) error {
 	body := map[string]any{"updates": slices.Concat([]Update{}, updates)}
-	return c.do(ctx, call{method: http.MethodPatch, path: "/vms/v3", body: body})
+	path := "/vms/v3"
+	if slices.ContainsFunc(updates, func(u Update) bool { return u.Cut }) {
+		path = "/v1/vms"
+	}
+	return c.do(ctx, call{method: http.MethodPatch, path: path, body: body})
 }
 
 // DeleteVMs ends VMs, all or none, and returns the ids. What is left in their

@@ -72,6 +72,7 @@ func (a *agentFlags) examination(ctx context.Context, sys cli.IO) (doctor.Config
 func (h *host) examination(ctx context.Context, url string) doctor.Config {
 	c := doctor.Config{
 		Dir: h.dir, Pool: h.pool, Now: time.Now, Probe: h.hypervisor.Prove, URL: url, HTTP: clientOf(h.roots), Sold: h.flags.total,
+		Network: h.examineNetwork(),
 	}
 	if found, err := h.discover(ctx); err == nil { // or the checks say what can't be read
 		c.Sold = found.Total

@@ -24,14 +24,14 @@ import (
 	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
 	"github.com/cpucloud/cpucloud/internal/image"
 	"github.com/cpucloud/cpucloud/internal/market"
-	"github.com/cpucloud/cpucloud/internal/network/loopback"
+	"github.com/cpucloud/cpucloud/internal/network"
 )
 
 // host is this machine as the agent uses it.
 type host struct {
 	dir        string
 	hypervisor *qemu.Driver
-	network    *loopback.Driver
+	network    network.Driver
 	images     *image.Cache
 	flags      hostFlags
 	pool       netip.Prefix
@@ -42,18 +42,17 @@ type host struct {
 // openHost opens the drivers over dir; nothing is started yet. Hosts in trusted
 // may be fetched from though they are private.
 func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (*host, error) {
+	if err := flags.net.recall(dir); err != nil {
+		return nil, err
+	}
 	h, err := lookAtHost(dir, flags, log)
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find own program: %w", err)
+	if h.network, err = flags.net.open(dir, log); err != nil {
+		return nil, err
 	}
-	h.network, err = loopback.New(loopback.Config{
-		Dir: filepath.Join(dir, "host", "network"), Command: []string{self, networkHelper}, Pool: h.pool, Now: time.Now, Log: log,
-	})
-	if err != nil {
+	if err := flags.net.keep(dir); err != nil {
 		return nil, err
 	}
 	h.images, err = openImages(imagesDir(dir), flags.images, trusted, h.roots, log)
@@ -63,12 +62,9 @@ func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (
 // lookAtHost opens no more than it takes to look at the machine, also while an
 // agent runs in dir.
 func lookAtHost(dir string, flags hostFlags, log *slog.Logger) (*host, error) {
-	pool := loopback.DefaultPool
-	if flags.pool != "" {
-		var err error
-		if pool, err = netip.ParsePrefix(flags.pool); err != nil {
-			return nil, fault.Newf(fault.Invalid, "--pool: %q is not a prefix such as 127.77.0.0/16", flags.pool)
-		}
+	pool, err := flags.net.pool()
+	if err != nil {
+		return nil, err
 	}
 	switch flags.benchmark {
 	case benchmarkAuto, benchmarkAsked, benchmarkOff, "":
@@ -97,6 +93,9 @@ func lookAtHost(dir string, flags hostFlags, log *slog.Logger) (*host, error) {
 
 // inventory proves the hypervisor and looks at the machine.
 func (h *host) inventory(ctx context.Context) (capacity.Inventory, hypervisor.Facts, error) {
+	if err := h.proveNetwork(ctx); err != nil {
+		return capacity.Inventory{}, hypervisor.Facts{}, err
+	}
 	facts, err := h.hypervisor.Probe(ctx)
 	if err != nil {
 		return capacity.Inventory{}, facts, err

@@ -5,13 +5,12 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu"
-	"github.com/cpucloud/cpucloud/internal/network/loopback"
 )
 
 // hostFlags say how this machine is used as a server of the marketplace.
 type hostFlags struct {
 	accelerator string
-	pool        string
+	net         networkFlags
 	images      imageFlags
 	oversell    int64
 	hardware    capacity.Hardware
@@ -29,7 +28,7 @@ func (h *hostFlags) register(flags *pflag.FlagSet, oversell int64, benchmark str
 	flags.StringVar(&h.accelerator, "accelerator", "auto", "how VMs run: auto, kvm or tcg (software emulation); auto proves KVM first")
 	flags.StringVar(&h.users, "vm-uids", qemu.DefaultUsers.String(), "user ids for the VMs' processes, FIRST-LAST, that nobody else on this machine has (used by root)")
 	flags.IntVar(&h.ioWeight, "vm-io-weight", 0, "share of each VM in the disks' time among others, 1 to 10000, where the disks' scheduler has weights (0: the usual 100)")
-	flags.StringVar(&h.pool, "pool", loopback.DefaultPool.String(), "public addresses of the VMs, within 127.0.0.0/8")
+	h.net.register(flags)
 	h.images.register(flags)
 	flags.Int64Var(&h.oversell, "vcpu-per-thread", oversell, "how often each hardware thread is sold; offers show it")
 	flags.Int64Var(&h.total.VCPU, "vcpu", 0, "vCPUs to sell (0: found by looking)")

@@ -29,6 +29,7 @@ type cloudFlags struct {
 	epoch     time.Duration
 	grace     time.Duration
 	retention time.Duration
+	rest      time.Duration
 	fee       string
 	limits    limitFlags
 	verbose   bool
@@ -50,6 +51,7 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	flags.DurationVar(&c.grace, "grace", 0, "how long a VM runs on with an epoch unpaid before it is powered off")
 	flags.StringVar(&c.fee, "fee", "0", "what the platform keeps of what providers earn, in percent, such as 2.5")
 	c.limits.register(flags)
+	flags.DurationVar(&c.rest, "address-rest", 10*time.Minute, "how long the address of a VM that has ended is given to no other account")
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
 	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of a certificate and its chain: answer https alone; read again when it changes")
@@ -64,8 +66,8 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	if c.clock != "real" && c.clock != "test" {
 		return nil, fault.Newf(fault.Invalid, "--clock is real or test, not %q", c.clock)
 	}
-	if c.epoch < time.Second || c.retention < 0 || c.grace < 0 {
-		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --grace and --retention at least 0s")
+	if c.epoch < time.Second || c.retention < 0 || c.grace < 0 || c.rest < 0 {
+		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --grace, --retention and --address-rest at least 0s")
 	}
 	fee, err := ledger.ParseFee(c.fee)
 	if err != nil {
@@ -84,7 +86,7 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	}
 	return server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
-		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, AddressRest: c.rest, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
 		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
 }

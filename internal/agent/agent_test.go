@@ -96,6 +96,54 @@ func TestPortsChangeAlone(t *testing.T) {
 	})
 }
 
+// Connections are cut when the order says so, once: not again after a restart,
+// nor by the next change. A network that can't cut them keeps the VM's ports from
+// nothing.
+func TestConnectionsAreCut(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.start()
+		o := order("0xA", 1, ssh, web)
+		r.order(o)
+		r.reaches("0xA", 1, vm.Ready)
+		for _, step := range []struct {
+			generation, cut int64
+			ports           []vm.Port
+			cuts            int
+			story           string
+		}{
+			{2, 0, []vm.Port{ssh}, 0, "ports-2: ports now open: 22/tcp"},
+			{4, 3, []vm.Port{ssh}, 1, "ports-4: ports now open: 22/tcp; connections through others are cut"},
+			{5, 3, []vm.Port{ssh, web}, 1, "ports-5: ports now open: 22/tcp, 8080/tcp"},
+		} {
+			o.Generation, o.Cut, o.Ports = step.generation, step.cut, step.ports
+			r.order(o)
+			r.reaches("0xA", step.generation, vm.Ready)
+			if got := r.net.Cuts("0xA"); got != step.cuts || !strings.Contains(r.story("0xA"), step.story) {
+				t.Errorf("generation %d: %d cuts, want %d, and %q in the story:\n%s", step.generation, got, step.cuts, step.story, r.story("0xA"))
+			}
+		}
+		r.halt()
+		r.start()
+		r.reaches("0xA", 5, vm.Ready)
+		if got := r.net.Cuts("0xA"); got != 1 {
+			t.Errorf("%d cuts after a restart, want the one before it", got)
+		}
+		r.net.Fail(func(do, _ string) error {
+			if do == "cut" {
+				return fault.New(fault.Unavailable, "no connections are known")
+			}
+			return nil
+		})
+		o.Generation, o.Cut, o.Ports = 6, 6, []vm.Port{web}
+		r.order(o)
+		r.reaches("0xA", 6, vm.Ready)
+		if !strings.Contains(r.story("0xA"), "connections through others could not be cut") {
+			t.Errorf("story lacks that nothing was cut:\n%s", r.story("0xA"))
+		}
+	})
+}
+
 // Ports may change while a machine that does not answer is watched.
 func TestPortsChangeWhileBooting(t *testing.T) {
 	t.Parallel()

@@ -39,9 +39,16 @@ func EndAll(ctx context.Context, dir string, h hypervisor.Driver, n network.Driv
 			failed = append(failed, fmt.Errorf("end machine %s: %w", m.ID, err))
 		}
 	}
+	gone := map[string]bool{} // a link that is half there is not listed: all that may have one are told
 	for _, l := range links {
-		if err := n.Destroy(ctx, l.ID); err != nil {
-			failed = append(failed, fmt.Errorf("remove link %s: %w", l.ID, err))
+		gone[l.ID] = true
+	}
+	for id := range b.entries {
+		gone[id] = true
+	}
+	for id := range gone {
+		if err := n.Destroy(ctx, id); err != nil {
+			failed = append(failed, fmt.Errorf("remove link %s: %w", id, err))
 		}
 	}
 	for id := range b.entries {

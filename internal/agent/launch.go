@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/image"
 	"github.com/cpucloud/cpucloud/internal/image/seed"
@@ -60,7 +61,7 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 		return fmt.Errorf("make link: %w", err)
 	}
 	k.book.update(ctx, o.ID, func(e *entry) { e.link = &link })
-	k.book.tell(ctx, o.ID, "network", fmt.Sprintf("address %s is ready, open ports: %s", o.Address, portList(o.Ports)))
+	k.book.tell(ctx, o.ID, "network", fmt.Sprintf("%s ready, open ports: %s", k.addresses(link), portList(o.Ports)))
 	return k.machine(ctx, o, base, link)
 }
 
@@ -142,7 +143,9 @@ func (k *keeper) seed(o vm.Order, link network.Link) error {
 	}
 	err := seed.WriteFile(k.folder.vmPath(o.ID, seedFile), seed.Seed{
 		InstanceID: o.ID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, At: k.Now(),
-		Network: seed.Network{DHCP: g.DHCP, MAC: link.MAC, Address: g.Address, Gateway: g.Gateway, DNS: g.DNS},
+		Network: seed.Network{
+			DHCP: g.DHCP, MAC: link.MAC, Address: g.Address, Gateway: g.Gateway, Address6: g.Address6, Gateway6: g.Gateway6, DNS: g.DNS,
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("write seed: %w", err)
@@ -202,11 +205,41 @@ func (k *keeper) connect(ctx context.Context, o vm.Order) error {
 	if err := k.Network.Ensure(ctx, link); err != nil {
 		return fmt.Errorf("change link: %w", err)
 	}
+	text := "ports now open: " + portList(o.Ports)
+	if o.Cut > k.book.get(o.ID).Generation {
+		cut, err := k.cut(ctx, o)
+		if err != nil {
+			return err
+		}
+		text += cut
+	}
 	k.book.update(ctx, o.ID, func(e *entry) {
 		e.link, e.Generation, e.Asked = &link, o.Generation, time.Time{}
-		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), "ports now open: "+portList(o.Ports))
+		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), text)
 	})
 	return nil
+}
+
+// cut ends the connections through closed ports, and returns what to tell of it.
+// A network that can't do so is no reason to try for ever.
+func (k *keeper) cut(ctx context.Context, o vm.Order) (string, error) {
+	err := k.Network.Cut(ctx, o.ID)
+	if fault.Is(err, fault.Unavailable) {
+		k.Log.WarnContext(ctx, "connections can't be cut", "vm_id", o.ID, "error", err)
+		return "; connections through others could not be cut", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cut connections: %w", err)
+	}
+	return "; connections through others are cut", nil
+}
+
+// addresses says which public addresses a VM has: "address 198.51.100.7 is".
+func (k *keeper) addresses(l network.Link) string {
+	if a := k.Network.Guest(l).Address6; a.IsValid() {
+		return fmt.Sprintf("addresses %s and %s are", l.Address, a.Addr())
+	}
+	return fmt.Sprintf("address %s is", l.Address)
 }
 
 // remove ends a VM: its machine, its link, its disk, in this order, because a

@@ -155,8 +155,34 @@ var updateVMs = operation{
 	},
 }
 
+// updateVMsAndCut is updateVMs with what the API that others have published has
+// no member for.
+var updateVMsAndCut = operation{
+	method: http.MethodPatch, path: "/v1/vms", id: "updateVMsAndConnections", tag: "Virtual machines", status: http.StatusNoContent,
+	summary: "Change names and open ports of VMs, and cut connections",
+	text: "Like PATCH /vms/v3. Connections through a port that is closed go on, unless `cutConnections` is true: then they end, once, " +
+		"when the change is made. Those through ports that stay open are left alone.",
+	request: `{"updates": [{"id": "` + exampleID + `", "openPorts": [{"port": 22, "protocol": "tcp"}], "cutConnections": true}]}`,
+	refusals: map[int]string{
+		http.StatusBadRequest:          "updates.cutConnections has to be true or false, not string",
+		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
+		http.StatusUnprocessableEntity: "cutConnections needs openPorts",
+	},
+}
+
 type updateRequest struct {
 	Updates []vmUpdate `json:"updates"`
+}
+
+type updateAndCutRequest struct {
+	Updates []vmUpdateAndCut `json:"updates"`
+}
+
+type vmUpdateAndCut struct {
+	ID    string     `json:"id"`
+	Name  *string    `json:"vmName,omitempty" pattern:"^[A-Za-z0-9-]+$"`
+	Ports []openPort `json:"openPorts,omitempty" maxItems:"51" doc:"The whole set."`
+	Cut   bool       `json:"cutConnections,omitempty" doc:"End the connections through ports that are closed. Needs openPorts."`
 }
 
 type vmUpdate struct {
@@ -169,8 +195,22 @@ func (a *api) updateVMs(c *call, in updateRequest) (none, error) {
 	if in.Updates == nil {
 		return none{}, missing("updates")
 	}
+	same := make([]vmUpdateAndCut, len(in.Updates))
+	for i, u := range in.Updates {
+		same[i] = vmUpdateAndCut{ID: u.ID, Name: u.Name, Ports: u.Ports}
+	}
+	return a.updateVMsAndCut(c, updateAndCutRequest{same})
+}
+
+func (a *api) updateVMsAndCut(c *call, in updateAndCutRequest) (none, error) {
+	if in.Updates == nil {
+		return none{}, missing("updates")
+	}
 	updates := make([]control.Update, len(in.Updates))
 	for i, u := range in.Updates {
+		if u.Cut && u.Ports == nil {
+			return none{}, fault.New(fault.Invalid, "cutConnections needs openPorts")
+		}
 		ports, err := portsOf(u.Ports)
 		if err != nil {
 			return none{}, err
@@ -178,7 +218,7 @@ func (a *api) updateVMs(c *call, in updateRequest) (none, error) {
 		if u.ID == "" {
 			return none{}, missing("updates.id")
 		}
-		updates[i] = control.Update{ID: u.ID, Name: u.Name, Ports: ports}
+		updates[i] = control.Update{ID: u.ID, Name: u.Name, Ports: ports, Cut: u.Cut}
 	}
 	return none{}, a.control.UpdateVMs(c.Context(), c.who, updates)
 }

@@ -44,6 +44,7 @@ var may = map[string]string{
 	"internal/network":                  "internal/fault",
 	"internal/network/loopback":         "internal/fault internal/network internal/network/loopback/gateway",
 	"internal/network/loopback/gateway": "internal/fault internal/network",
+	"internal/network/routed":           "internal/fault internal/network",
 	"internal/network/fake":             "internal/fault internal/network",
 	"internal/image":                    "internal/fault internal/capacity internal/image/guard internal/image/qcow2 internal/image/unpack",
 	"internal/image/guard":              "internal/fault",

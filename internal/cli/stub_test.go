@@ -153,6 +153,12 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.list(w, r)
 	case "PATCH /vms/v3":
 		s.update(w, body)
+	case "PATCH /v1/vms":
+		if cut, _ := body["updates"].([]any)[0].(doc)["cutConnections"].(bool); !cut {
+			refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("not as the script asked: %v", body))
+			return
+		}
+		s.update(w, body)
 	case "DELETE /vms/v3":
 		s.remove(w, body)
 	case "GET /v1/account":

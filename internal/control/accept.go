@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/market"
@@ -147,15 +148,17 @@ func (b *batch) note(p market.Placement, v vm.VM, take bool) {
 }
 
 // settleAddresses looks at what addresses are taken, and gives each VM one that
-// is free. It is left out at first: the next one of a pool is free unless the
-// pool has been gone through once, and where it is not, the store says so.
+// is free. What is taken is not looked at at first: the next one of a pool is free
+// unless the pool has been gone through once, and where it is not, the store says
+// so. Returns a restingError for a server whose free addresses all rest.
 func (b *batch) settleAddresses(ctx context.Context) error {
-	if !b.careful {
-		return nil
-	}
 	numbers := map[string]uint32{}
 	for number, taking := range b.takings {
 		numbers[taking.Server] = number
+	}
+	resting, err := b.restingOn(ctx, slices.Sorted(maps.Keys(numbers)))
+	if err != nil || !b.careful && !slices.ContainsFunc(b.orders.VMs, resting.has) {
+		return err
 	}
 	taken, last := map[string]map[netip.Addr]bool{}, map[string]netip.Addr{}
 	for i := range b.orders.VMs {
@@ -169,7 +172,12 @@ func (b *batch) settleAddresses(ctx context.Context) error {
 			taken[v.ServerID], last[v.ServerID] = there, where.Last
 		}
 		var err error
-		v.Address, err = market.NextAddress(where.Pool, last[v.ServerID], func(a netip.Addr) bool { return taken[v.ServerID][a] })
+		v.Address, err = market.NextAddress(where.Pool, last[v.ServerID], func(a netip.Addr) bool {
+			return taken[v.ServerID][a] || resting.keeps(v.ServerID, v.AccountID, a)
+		})
+		if fault.Is(err, fault.Unsatisfiable) && len(resting[v.ServerID]) > 0 {
+			return restingError{numbers[v.ServerID]}
+		}
 		if err != nil {
 			return err
 		}

@@ -29,8 +29,9 @@ type batch struct {
 	taken    []market.Placement         // out of the index, to be given back should the transaction fail
 	revision int64
 
-	careful  bool // look at what addresses are taken before choosing
-	rehearse bool // nothing is taken out of the index
+	resting  map[uint32]bool // servers whose free addresses rest: nothing is placed there
+	careful  bool            // look at what addresses are taken before choosing
+	rehearse bool            // nothing is taken out of the index
 	accepted []acceptance
 	orders   store.Orders
 	takings  map[uint32]*store.Taking
@@ -96,6 +97,9 @@ func (b *batch) admit(ctx context.Context, o *order) error {
 	}
 	placed, err := b.places(ctx, o)
 	err = firstError(o.noKeys, err)
+	if err == nil && slices.ContainsFunc(placed, func(p market.Placement) bool { return b.resting[p.Server] }) { // by a quote
+		err = fault.Newf(fault.Unavailable, "the free addresses of the server rest for up to %s after the VMs that had them; try again later", b.AddressRest)
+	}
 	if err == nil {
 		err = b.afford(o, placed)
 	}
@@ -172,6 +176,9 @@ func (b *batch) choose(ctx context.Context, accountID, group string, r market.Re
 				}
 			}
 		}
+	}
+	for number := range b.resting {
+		r.Avoid[number] = true
 	}
 	load, err := b.loads.of(ctx, b.tx, accountID, b.now)
 	if err != nil {

@@ -38,6 +38,8 @@ type Config struct {
 	Fee       Fee           // of what providers earn
 	Launch    time.Duration // how long a VM may stay New, and then Launching
 	Images    []Image       // offered as default images
+	// AddressRest is how long an address that a VM has left is given to no other account.
+	AddressRest time.Duration
 
 	Limits  payment.Limits  // of deposits and withdrawals
 	Sources []PaymentSource // of payments, besides operators

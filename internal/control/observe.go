@@ -178,7 +178,7 @@ func (s *Service) observeRemoval(ctx context.Context, tx *store.Tx, v vm.VM, see
 
 // leave frees what a VM took of its server: nothing of it is there any more.
 func (s *Service) leave(ctx context.Context, tx *store.Tx, v vm.VM, text string) error {
-	v.Gone = true
+	v.Gone, v.GoneAt = true, s.Now().UTC()
 	return firstErrorOf(
 		func() error { return tx.UpdateVM(ctx, v) },
 		func() error { return tx.GiveBack(ctx, v.ServerID, v.Spec.Demand()) },

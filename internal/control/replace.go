@@ -63,7 +63,17 @@ func (b *batch) replace(ctx context.Context, v vm.VM, why string) (replaced bool
 	if err != nil {
 		return false, nil, err
 	}
-	if v.Address, err = market.NextAddress(where.Pool, where.Last, func(a netip.Addr) bool { return taken[a] }); err != nil {
+	resting, err := b.restingOn(ctx, []string{where.ID})
+	if err != nil {
+		return false, nil, err
+	}
+	v.Address, err = market.NextAddress(where.Pool, where.Last, func(a netip.Addr) bool {
+		return taken[a] || resting.keeps(where.ID, v.AccountID, a)
+	})
+	if fault.Is(err, fault.Unsatisfiable) {
+		return false, nil, nil // its free addresses rest
+	}
+	if err != nil {
 		return false, nil, err
 	}
 	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Price = where.ID, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID, p.Price

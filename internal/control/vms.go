@@ -182,6 +182,7 @@ type Update struct {
 	ID    string
 	Name  *string
 	Ports []vm.Port // the whole set; nil leaves it, empty closes all
+	Cut   bool      // end the connections through ports that are closed, too
 }
 
 // UpdateVMs makes all changes or none. Returns NotFound for an unknown,
@@ -230,12 +231,17 @@ func (s *Service) update(ctx context.Context, tx *store.Tx, v vm.VM, u Update) e
 		if err != nil {
 			return err
 		}
-		if !slices.Equal(ports, v.Spec.Ports) {
+		if !slices.Equal(ports, v.Spec.Ports) || u.Cut {
 			v.Spec.Ports = ports
 			v.Generation++
+			text := "open ports changed to " + portList(ports)
+			if u.Cut {
+				v.Cut = v.Generation
+				text += "; connections through others are cut"
+			}
 			if err := firstError(
 				tx.Revise(ctx, v.ServerID),
-				tx.PutEvent(ctx, v.ID, s.happened("ports", now, "open ports changed to "+portList(ports))),
+				tx.PutEvent(ctx, v.ID, s.happened("ports", now, text)),
 			); err != nil {
 				return err
 			}

@@ -14,10 +14,13 @@ const maxPorts = 1024
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
+// ValidID reports whether a link may have this id.
+func ValidID(id string) bool { return idPattern.MatchString(id) }
+
 // Check returns an Invalid fault when l is not a link that any driver could
 // make: a bad id, address, MAC, port or protocol, or a port that is there twice.
 func (l Link) Check() error {
-	if !idPattern.MatchString(l.ID) {
+	if !ValidID(l.ID) {
 		return fault.Newf(fault.Invalid, "%.70q is not an id of a link", l.ID)
 	}
 	if a := l.Address; !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" || a.Is4In6() {

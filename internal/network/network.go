@@ -31,6 +31,11 @@ type Driver interface {
 	// List returns all links, ordered by id.
 	List(ctx context.Context) ([]Link, error)
 
+	// Cut ends the connections that came in through ports which are closed by
+	// now: Ensure alone leaves them. Returns a NotFound fault for an id without
+	// a link.
+	Cut(ctx context.Context, id string) error
+
 	// Destroy closes all ports and removes the link. One that doesn't exist
 	// is no error.
 	Destroy(ctx context.Context, id string) error
@@ -58,8 +63,10 @@ type Plug struct {
 
 // Guest is the network configuration that a VM has to use.
 type Guest struct {
-	DHCP    bool         // ask for everything below by DHCP
-	Address netip.Prefix // inside the VM; not always the public one
-	Gateway netip.Addr
-	DNS     []netip.Addr
+	DHCP     bool         // ask for everything below by DHCP
+	Address  netip.Prefix // inside the VM; not always the public one
+	Gateway  netip.Addr   // on the VM's link, whatever Address says
+	Address6 netip.Prefix // not valid where there is no IPv6
+	Gateway6 netip.Addr   // on the VM's link
+	DNS      []netip.Addr
 }

@@ -48,6 +48,8 @@ type vmRow struct {
 	Wish          string
 	KnownAs       string
 	Limited       bool
+	Cut           int64
+	GoneAt        int64
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -62,7 +64,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
-		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited,
+		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, Cut: r.Cut, GoneAt: at(r.GoneAt),
 	}
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
@@ -76,7 +78,7 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.cut, v.gone_at`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -98,12 +100,12 @@ func (s *script) vms(list []vm.VM) error {
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts,
+			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt),
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts)`, lines)
+		wish, known_as, key_id, limited, price_parts, cut, gone_at)`, lines)
 	return nil
 }
 
@@ -122,9 +124,9 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 		return err
 	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
-		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ? WHERE id = ?`,
+		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, cut = ?, gone_at = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
-		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.ID)
+		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.Cut, micros(v.GoneAt), v.ID)
 	return err
 }
 
@@ -227,6 +229,28 @@ func (t *Tx) TakenAddresses(ctx context.Context, serverID string) (map[netip.Add
 		taken[a] = true
 	}
 	return taken, err
+}
+
+// Rested is an address that a VM had until a while ago, and whose it was.
+type Rested struct {
+	ServerID  string
+	AccountID string // "" for what a failed launch left behind
+	Address   netip.Addr
+}
+
+// RestingAddresses returns the addresses of servers that VMs have left after a time.
+func (t *Tx) RestingAddresses(ctx context.Context, servers []string, since time.Time) ([]Rested, error) {
+	list, err := rows[struct{ ServerID, AccountID, Address string }](ctx, t, `SELECT server_id, account_id, address FROM vms
+		WHERE server_id IN (?) AND gone_at > ? AND gone_at > 0 ORDER BY server_id, gone_at, id`, bun.List(servers), micros(since))
+	rested := make([]Rested, len(list))
+	for i, r := range list {
+		a, err := netip.ParseAddr(r.Address)
+		if err != nil {
+			return nil, err
+		}
+		rested[i] = Rested{r.ServerID, r.AccountID, a}
+	}
+	return rested, err
 }
 
 // NextDue returns when the next thing of a VM, a quote, a drain or an account's

@@ -51,7 +51,10 @@ type VM struct {
 	// AffinityGroup keeps it off the servers where VMs of the same account and
 	// group are; "" is none.
 	AffinityGroup string
-	Gone          bool // its agent reported it absent, or its server is lost; its capacity is free again
+	Gone          bool      // its agent reported it absent, or its server is lost; its capacity is free again
+	GoneAt        time.Time // since when its address rests
+
+	Cut int64 // the generation at which connections through closed ports were last to be cut; 0 for never
 
 	Limited bool // its account or API key has limits: what it is charged is counted
 
@@ -111,6 +114,9 @@ type Order struct {
 	Generation int64      `json:"generation"`
 	Goal       Goal       `json:"goal"`
 	Address    netip.Addr `json:"address"`
+	// Cut is the generation at which connections through closed ports are to be
+	// cut: once, by who has not reached it.
+	Cut int64 `json:"cut,omitempty"`
 	// Tenant is the same for all VMs of one account on one server, and tells
 	// nothing of who that is: images that are not public are kept apart by it.
 	Tenant string `json:"tenant,omitempty"`
@@ -119,7 +125,7 @@ type Order struct {
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Spec: v.Spec}
+	return Order{ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Cut: v.Cut, Spec: v.Spec}
 }
 
 // Sighting is what an agent sees of one VM.

@@ -194,7 +194,7 @@ offers:
 `
 
 // provide takes a bare machine into the marketplace, as its provider does.
-func (m *marketplace) provide(n namespace, name, country, city, vcpu string) {
+func (m *marketplace) provide(n namespace, name, country, city, vcpu string, flags ...string) {
 	m.Helper()
 	key := m.member(name)
 	m.cli(key, "", "provider", "create", name)
@@ -202,8 +202,10 @@ func (m *marketplace) provide(n namespace, name, country, city, vcpu string) {
 	m.cli(key, fmt.Sprintf(listing, name, country, city, slug, vcpu), "provider", "apply", "-f", "-", "--yes")
 	token := m.cli(key, "", "provider", "token", "--name", "rack-1")
 	data := m.file(name)
-	m.start(n, name+"-agent", "agent", "join", "--server", "https://"+control, "--token", token, "--ca-file", m.file("cert.pem"),
-		"--data", data, "--foreground", "--vcpu", "8", "--ram", "16", "--storage", "200")
+	m.start(n, name+"-agent", append([]string{
+		"agent", "join", "--server", "https://" + control, "--token", token, "--ca-file", m.file("cert.pem"),
+		"--data", data, "--foreground", "--vcpu", "8", "--ram", "16", "--storage", "200",
+	}, flags...)...)
 	m.Cleanup(func() {
 		if out, err := n.command(m.program(), "down", "--data", data).CombinedOutput(); err != nil {
 			m.Errorf("end the machines of %s: %v: %s", name, err, out)
@@ -295,19 +297,12 @@ func (m *marketplace) ask(n namespace, address, command string) string {
 	m.Helper()
 	var said []byte
 	m.until("SSH at "+address, func() bool {
-		conn, err := n.dial(m.Context(), "tcp", address+":22")
+		c, err := m.login(n, address)
 		if err != nil {
 			return false
 		}
-		defer conn.Close() //nolint:errcheck // its end is all that counts
-		c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
-			User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(m.key.signer)}, HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
-			HostKeyCallback: ssh.InsecureIgnoreHostKey(), //nolint:gosec // the guest is new to everyone
-		})
-		if err != nil {
-			return false
-		}
-		session, err := ssh.NewClient(c, channels, requests).NewSession()
+		defer c.Close() //nolint:errcheck // its end is all that counts
+		session, err := c.NewSession()
 		if err != nil {
 			return false
 		}
@@ -315,4 +310,20 @@ func (m *marketplace) ask(n namespace, address, command string) string {
 		return err == nil
 	})
 	return strings.TrimSpace(string(said))
+}
+
+// login opens an SSH connection to a VM from a namespace.
+func (m *marketplace) login(n namespace, address string) (*ssh.Client, error) {
+	conn, err := n.dial(m.Context(), "tcp", net.JoinHostPort(address, "22"))
+	if err != nil {
+		return nil, err
+	}
+	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(m.key.signer)}, HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), //nolint:gosec // the guest is new to everyone
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return ssh.NewClient(c, channels, requests), nil
 }

@@ -5,11 +5,14 @@ package vmtest_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,8 +53,9 @@ func (n namespace) run(args ...string) {
 	}
 }
 
-// dial opens a connection from inside.
-func (n namespace) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+// in runs fn on a thread inside. Sockets that it makes stay inside; goroutines
+// that it starts are not.
+func (n namespace) in(fn func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -64,17 +68,45 @@ func (n namespace) dial(ctx context.Context, network, address string) (conn net.
 		if err = unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
 			return
 		}
-		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		err = fn()
 	}()
 	<-done
+	return err
+}
+
+// dial opens a connection from inside.
+func (n namespace) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = n.in(func() (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		return err
+	})
 	return conn, err
 }
 
-// wire joins two namespaces by a cable, n having address 1 of 10.99.NUMBER.0/24
-// and the other one address 2.
-func (n namespace) wire(other namespace, number int) {
+// page serves a text at an address inside, over HTTP, until the test ends.
+func (n namespace) page(address, text string) {
 	n.Helper()
-	near, far := fmt.Sprintf("cc%d-%da", os.Getpid()%10000, number), fmt.Sprintf("cc%d-%db", os.Getpid()%10000, number)
+	var ln net.Listener
+	err := n.in(func() (err error) {
+		ln, err = (&net.ListenConfig{}).Listen(n.Context(), "tcp", address)
+		return err
+	})
+	if err != nil {
+		n.Fatalf("listen at %s: %v", address, err)
+	}
+	server := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }),
+	}
+	go func() { _ = server.Serve(ln) }() // until it is closed
+	n.Cleanup(func() { _ = server.Close() })
+}
+
+// wire joins two namespaces by a cable, n having address 1 of 10.99.NUMBER.0/24
+// and the other one address 2, and returns the names of its ends.
+func (n namespace) wire(other namespace, number int) (near, far string) {
+	n.Helper()
+	near, far = fmt.Sprintf("cc%d-%da", os.Getpid()%10000, number), fmt.Sprintf("cc%d-%db", os.Getpid()%10000, number)
 	n.host("ip", "link", "add", near, "netns", n.name, "type", "veth", "peer", "name", far, "netns", other.name)
 	for _, end := range []struct {
 		namespace
@@ -85,6 +117,7 @@ func (n namespace) wire(other namespace, number int) {
 		end.run("ip", "link", "set", end.link, "up")
 	}
 	other.run("ip", "route", "add", "default", "via", fmt.Sprintf("10.99.%d.1", number))
+	return near, far
 }
 
 // dialOutOnly drops all that begins outside.

@@ -41,6 +41,8 @@ type Config struct {
 	Now   func() time.Time
 	Probe func(context.Context) (hypervisor.Facts, error) // runs a guest
 
+	Network func(context.Context) []Result // the checks of routed addresses, in place of the loopback network's; nil is loopback
+
 	URL    string                                                             // of the control plane; "" is not looked at
 	HTTP   *http.Client                                                       // nil means one with defaults
 	Sold   capacity.Vector                                                    // what the machine is to sell, 0 if that isn't known
@@ -62,10 +64,13 @@ func Examine(ctx context.Context, c Config) []Result {
 		c.space(),
 		c.latency(ctx),
 		c.memory(),
-		c.ports(),
-		c.pool(ctx),
-		c.cgroups(),
 	}
+	if c.Network != nil {
+		results = append(results, c.Network(ctx)...)
+	} else {
+		results = append(results, c.ports(), c.pool(ctx))
+	}
+	results = append(results, c.cgroups())
 	if err == nil {
 		results = append(results, confinement(facts))
 	}

@@ -96,6 +96,22 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// The checks of a routed network stand in the place of those of the loopback one.
+func TestNetworkOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	c := healthy(t)
+	c.Network = func(context.Context) []doctor.Result {
+		return []doctor.Result{{Name: "uplink", Status: doctor.Fail, Found: "there is no interface eth9", Fix: "--uplink eth0"}}
+	}
+	all := doctor.Examine(t.Context(), c)
+	if failed := doctor.Failed(all); len(failed) != 1 || failed[0].Name != "uplink" {
+		t.Errorf("failed %+v, want the uplink", failed)
+	}
+	if ports, pool := result(t, all, "ports"), result(t, all, "address pool"); ports.Name != "" || pool.Name != "" {
+		t.Errorf("looked at %+v and %+v, which are the loopback network's", ports, pool)
+	}
+}
+
 func TestSick(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

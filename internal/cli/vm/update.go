@@ -15,6 +15,7 @@ type change struct {
 	name             string
 	set, add, remove []string
 	closeAll         bool
+	cut              bool
 	dry              session.DryRun
 }
 
@@ -24,10 +25,11 @@ func update(s *session.Session) *cobra.Command {
 		Use:   "update NAME|ID",
 		Short: "Rename a virtual machine or change its open ports",
 		Long: "Rename a virtual machine or change its open ports. --port says all ports that shall be open;\n" +
-			"--add-port and --remove-port change what is open now. Connections that are established stay.",
+			"--add-port and --remove-port change what is open now. Connections that are established stay,\n" +
+			"unless --cut ends those through ports that are closed.",
 		Example: session.Lines(
 			"cpucloud vm update web --name www",
-			"cpucloud vm update web --add-port 443 --remove-port 80",
+			"cpucloud vm update web --add-port 443 --remove-port 80 --cut",
 			"cpucloud vm update web --port 22 --port 53/udp",
 			"cpucloud vm update web --close-all-ports --dry-run",
 		),
@@ -37,7 +39,7 @@ func update(s *session.Session) *cobra.Command {
 			if cmd.Flags().Changed("name") && c.name == "" {
 				return fault.New(fault.Invalid, "a VM's name can't be empty")
 			}
-			if c.name == "" && len(c.set)+len(c.add)+len(c.remove) == 0 && !c.closeAll {
+			if c.name == "" && len(c.set)+len(c.add)+len(c.remove) == 0 && !c.closeAll && !c.cut {
 				return fault.New(fault.Malformed, "nothing to change: give a new name or ports")
 			}
 			cloud, err := s.Cloud()
@@ -48,8 +50,8 @@ func update(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			u := client.Update{ID: v.ID, Name: c.name}
-			if u.Ports, err = c.ports(v.Ports); err != nil {
+			u, err := c.of(v)
+			if err != nil {
 				return err
 			}
 			if err := c.dry.Of(cloud).UpdateVMs(cmd.Context(), u); err != nil {
@@ -63,6 +65,9 @@ func update(s *session.Session) *cobra.Command {
 			if u.Ports != nil && slices.Contains(v.Ports, sshPort) && !slices.Contains(u.Ports, sshPort) {
 				s.Notef("warning: 22/tcp is closed now; SSH can't connect until `cpucloud vm update %s --add-port 22`", v.ID)
 			}
+			if u.Cut {
+				s.Notef("connections through closed ports are cut, those through open ones stay")
+			}
 			if v, err = cloud.VM(cmd.Context(), v.ID); err != nil {
 				return err
 			}
@@ -74,6 +79,7 @@ func update(s *session.Session) *cobra.Command {
 	f.StringSliceVarP(&c.set, "port", "p", nil, "port to be open, all others are closed; may be given several times")
 	f.StringSliceVar(&c.add, "add-port", nil, "port to open; may be given several times")
 	f.StringSliceVar(&c.remove, "remove-port", nil, "port to close; may be given several times")
+	f.BoolVar(&c.cut, "cut", false, "end the connections through ports that are closed, too")
 	c.dry.Bind(cmd)
 	f.BoolVar(&c.closeAll, "close-all-ports", false, "close every port, also 22/tcp")
 	for _, changing := range []string{"add-port", "remove-port"} {
@@ -82,6 +88,15 @@ func update(s *session.Session) *cobra.Command {
 	}
 	cmd.MarkFlagsMutuallyExclusive("port", "close-all-ports")
 	return cmd
+}
+
+// of returns what is to be changed of a VM.
+func (c change) of(v client.VM) (u client.Update, err error) {
+	u = client.Update{ID: v.ID, Name: c.name, Cut: c.cut}
+	if u.Ports, err = c.ports(v.Ports); u.Cut && u.Ports == nil {
+		u.Ports = append([]client.Port{}, v.Ports...)
+	}
+	return u, err
 }
 
 // changed returns how a VM would be after an update.

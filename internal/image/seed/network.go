@@ -17,6 +17,7 @@ type ethernet struct {
 	SetName     string       `yaml:"set-name"`
 	DHCP4       bool         `yaml:"dhcp4"`
 	DHCP6       bool         `yaml:"dhcp6"`
+	RA          *bool        `yaml:"accept-ra,omitempty"`
 	Addresses   []text       `yaml:"addresses,omitempty"`
 	Routes      []route      `yaml:"routes,omitempty"`
 	Nameservers *nameservers `yaml:"nameservers,omitempty"`
@@ -40,14 +41,39 @@ type nameservers struct {
 func (n Network) config() networkConfig {
 	e := ethernet{Match: match{text(n.MAC)}, SetName: card, DHCP4: n.DHCP}
 	if !n.DHCP {
-		e.Addresses = []text{text(n.Address.String())}
-		e.Routes = []route{{
-			To: text(netip.PrefixFrom(netip.IPv4Unspecified(), 0).String()), Via: text(n.Gateway.String()),
-			OnLink: !n.Address.Contains(n.Gateway),
-		}}
-		e.Nameservers = n.nameservers()
+		e.Addresses, e.Routes, e.Nameservers = []text{text(n.Address.String())}, n.routes(), n.nameservers()
+		if n.Address6.IsValid() {
+			e.Addresses = append(e.Addresses, text(n.Address6.String()))
+			e.RA = new(bool) // no: what the one router has to say is said here
+		}
 	}
 	return networkConfig{2, map[string]ethernet{card: e}}
+}
+
+// everywhere6 is all of IPv6, in halves: cloud-init 22 makes "::/64" of "::/0" when
+// it writes for others than netplan.
+var everywhere6 = []netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")}
+
+// routes returns the ways out. A gateway that no prefix says to be on the link is
+// said to be there twice, by on-link for netplan and by a route without a gateway
+// for what cloud-init writes for others, of which on-link is left out. That route
+// says "via 0.0.0.0", which is no gateway to Linux and to systemd-networkd, because
+// some renderers know no route without one.
+func (n Network) routes() []route {
+	var all []route
+	outside := !n.Address.Contains(n.Gateway)
+	if outside {
+		all = append(all, route{To: text(netip.PrefixFrom(n.Gateway, n.Gateway.BitLen()).String()), Via: text(netip.IPv4Unspecified().String())})
+	}
+	all = append(all, route{
+		To: text(netip.PrefixFrom(netip.IPv4Unspecified(), 0).String()), Via: text(n.Gateway.String()), OnLink: outside,
+	})
+	if n.Address6.IsValid() {
+		for _, p := range everywhere6 {
+			all = append(all, route{To: text(p.String()), Via: text(n.Gateway6.String())})
+		}
+	}
+	return all
 }
 
 func (n Network) nameservers() *nameservers {

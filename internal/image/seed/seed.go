@@ -40,7 +40,11 @@ type Network struct {
 	MAC     string       // 52:54:00:…
 	Address netip.Prefix // of the VM; the rest of the prefix is taken to be on its link
 	Gateway netip.Addr   // on the link even if Address doesn't say so
-	DNS     []netip.Addr
+
+	Address6 netip.Prefix // not valid where there is no IPv6
+	Gateway6 netip.Addr   // of the link: fe80::…
+
+	DNS []netip.Addr
 }
 
 // Write writes the disk to w. It returns an Invalid fault for text that can't

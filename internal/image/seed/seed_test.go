@@ -18,7 +18,9 @@ import (
 
 var routed = seed.Network{
 	MAC: "52:54:00:12:34:56", Address: netip.MustParsePrefix("203.0.113.10/32"),
-	Gateway: netip.MustParseAddr("169.254.1.1"), DNS: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+	Gateway:  netip.MustParseAddr("169.254.1.1"),
+	Address6: netip.MustParsePrefix("2001:db8:1::a/128"), Gateway6: netip.MustParseAddr("fe80::1"),
+	DNS: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 }
 
 func example() seed.Seed {
@@ -104,12 +106,20 @@ ethernets:
         set-name: eth0
         dhcp4: false
         dhcp6: false
+        accept-ra: false
         addresses:
             - "203.0.113.10/32"
+            - "2001:db8:1::a/128"
         routes:
+            - to: "169.254.1.1/32"
+              via: "0.0.0.0"
             - to: "0.0.0.0/0"
               via: "169.254.1.1"
               on-link: true
+            - to: "::/1"
+              via: "fe80::1"
+            - to: "8000::/1"
+              via: "fe80::1"
         nameservers:
             addresses:
                 - "192.0.2.1"
@@ -146,7 +156,7 @@ func TestNetworkKinds(t *testing.T) {
 		t.Errorf("DHCP: got %+v, want dhcp4 and nothing else", c)
 	}
 	inside := seed.Network{MAC: "52:54:00:00:00:01", Address: netip.MustParsePrefix("10.0.2.15/24"), Gateway: netip.MustParseAddr("10.0.2.2")}
-	if c := config(inside); c.DHCP4 || c.Routes[0]["via"] != "10.0.2.2" || c.Routes[0]["on-link"] != nil {
+	if c := config(inside); len(c.Routes) != 1 || c.DHCP4 || c.Routes[0]["via"] != "10.0.2.2" || c.Routes[0]["on-link"] != nil {
 		t.Errorf("gateway inside the prefix: got %+v, want a route without on-link", c)
 	}
 }

@@ -22,15 +22,16 @@ type Host struct {
 	mu    sync.Mutex
 	links map[string]network.Link
 	plugs map[string]*os.File // the host's ends
+	cuts  map[string]int
 	fail  func(do, id string) error
 }
 
 // NewHost returns a host without links.
 func NewHost() *Host {
-	return &Host{links: make(map[string]network.Link), plugs: make(map[string]*os.File)}
+	return &Host{links: make(map[string]network.Link), plugs: make(map[string]*os.File), cuts: make(map[string]int)}
 }
 
-// Fail has f asked before every change: "ensure", "plug", "destroy" of the link
+// Fail has f asked before every change: "ensure", "plug", "cut", "destroy" of the link
 // id. Its error is returned instead of the change. Nil lets all succeed again.
 func (h *Host) Fail(f func(do, id string) error) {
 	h.mu.Lock()
@@ -47,6 +48,13 @@ func (h *Host) Crash() error {
 		err = errors.Join(err, h.remove(id))
 	}
 	return err
+}
+
+// Cuts returns how often the connections of a link were cut.
+func (h *Host) Cuts(id string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cuts[id]
 }
 
 // Plugged reports whether somebody holds the VM's end of a link: it was given
@@ -128,6 +136,21 @@ func (d *Driver) Plug(_ context.Context, id string) (network.Plug, error) {
 	}
 	h.plugs[id] = os.NewFile(uintptr(ends[0]), "cable")
 	return network.Plug{Kind: "stream", File: os.NewFile(uintptr(ends[1]), "plug")}, err
+}
+
+// Cut implements [network.Driver].
+func (d *Driver) Cut(_ context.Context, id string) error {
+	h := d.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.ask("cut", id); err != nil {
+		return err
+	}
+	if _, ok := h.links[id]; !ok {
+		return fault.Newf(fault.NotFound, "no link %.70q", id)
+	}
+	h.cuts[id]++
+	return nil
 }
 
 // Guest implements [network.Driver].

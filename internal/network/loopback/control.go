@@ -32,13 +32,14 @@ const (
 	doEnsure  = "ensure"
 	doList    = "list"
 	doPlug    = "plug"
+	doCut     = "cut"
 	doDestroy = "destroy"
 )
 
 type request struct {
 	Version int            `json:"version"`
 	Do      string         `json:"do"`
-	ID      string         `json:"id,omitempty"`    // plug, destroy
+	ID      string         `json:"id,omitempty"`    // plug, cut, destroy
 	Link    *network.Link  `json:"link,omitempty"`  // ensure
 	Allow   []netip.Prefix `json:"allow,omitempty"` // ensure
 }

@@ -135,6 +135,15 @@ func (d *Driver) List(ctx context.Context) ([]network.Link, error) {
 	return a.Links, err
 }
 
+// Cut implements [network.Driver].
+func (d *Driver) Cut(ctx context.Context, id string) error {
+	_, _, err := d.ask(ctx, request{Do: doCut, ID: id})
+	if errors.Is(err, errNoSwitch) {
+		return noLink(id)
+	}
+	return err
+}
+
 // Destroy implements [network.Driver].
 func (d *Driver) Destroy(ctx context.Context, id string) error {
 	_, _, err := d.ask(ctx, request{Do: doDestroy, ID: id})

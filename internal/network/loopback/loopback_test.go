@@ -109,6 +109,15 @@ func TestChangedPortsCutNoConnection(t *testing.T) {
 	if _, err := net.Dial("tcp", netip.AddrPortFrom(l.Address, 8080).String()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial the closed port: %v, want %v", err, syscall.ECONNREFUSED)
 	}
+
+	if err := d.Cut(t.Context(), l.ID); err != nil {
+		t.Fatal(err)
+	}
+	say(t, stays, "cut", "cut")
+	say(t, datagrams, "cut", "vm cut")
+	if n, err := closes.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read from a connection that was cut: %d, %v, want its end", n, err)
+	}
 }
 
 func TestEnsureThatFailsChangesNothing(t *testing.T) {

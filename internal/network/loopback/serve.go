@@ -131,6 +131,8 @@ func (s *vmSwitch) handle(ctx context.Context, conn *net.UnixConn) {
 		a.Links = s.list()
 	case q.Do == doPlug:
 		file, err = s.plug(ctx, q.ID)
+	case q.Do == doCut:
+		err = s.cut(q.ID)
 	case q.Do == doDestroy:
 		s.destroy(q.ID)
 	default:

@@ -169,6 +169,17 @@ func (s *vmSwitch) plug(ctx context.Context, id string) (*os.File, error) {
 	return far, nil
 }
 
+func (s *vmSwitch) cut(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.links[id]
+	if l == nil {
+		return noLink(id)
+	}
+	l.gateway.Cut()
+	return nil
+}
+
 func (s *vmSwitch) destroy(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -99,6 +99,7 @@ func testNothing(t *testing.T, f Fixture) {
 	destroy(t, d, "../../etc")
 	_, err := d.Plug(t.Context(), "unknown")
 	wantKind(t, "Plug of no link", err, fault.NotFound)
+	wantKind(t, "Cut of no link", d.Cut(t.Context(), "unknown"), fault.NotFound)
 }
 
 func testLifetime(t *testing.T, f Fixture) {
@@ -132,6 +133,9 @@ func testPorts(t *testing.T, f Fixture) {
 		wantList(t, d, l)
 	}
 	ensure(t, d, f.link(1, udp(8022), tcp(9000), tcp(8022)))
+	if err := d.Cut(t.Context(), f.link(1).ID); err != nil {
+		t.Errorf("Cut: %v", err)
+	}
 	wantList(t, d, f.link(1, tcp(8022), udp(8022), tcp(9000)))
 }
 

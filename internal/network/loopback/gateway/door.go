@@ -95,7 +95,7 @@ func (g *Gateway) letIn(ctx context.Context, conn *net.TCPConn, port uint16) {
 		hostSide{conn}.abort()
 		return
 	}
-	g.join(guest, hostSide{conn})
+	g.join(guest, hostSide{conn}, port)
 }
 
 // goneFor is how long a guest is still dialled for a client that has ended its

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -178,5 +179,94 @@ func TestDHCPGivesTheOneAddress(t *testing.T) {
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 0, 2, 15)))))
 	if other.MessageType() != dhcpv4.MessageTypeNak {
 		t.Errorf("a request for another address got %v, want a refusal", other.MessageType())
+	}
+}
+
+// arrivals tells "tcp" and "udp" of what comes to a port of this host.
+func arrivals(t *testing.T, a netip.Addr) (netip.AddrPort, <-chan string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", netip.AddrPortFrom(a, 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	pc, err := net.ListenPacket("udp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pc.Close() })
+	came := make(chan string, 2)
+	go func() {
+		if conn, err := ln.Accept(); err == nil {
+			came <- "tcp"
+			_ = conn.Close()
+		}
+	}()
+	go func() {
+		if _, _, err := pc.ReadFrom(make([]byte, 10)); err == nil {
+			came <- "udp"
+		}
+	}()
+	return netip.MustParseAddrPort(ln.Addr().String()), came
+}
+
+// knocks are the frames by which a VM opens a connection and sends a datagram,
+// whatever its own TCP/IP thinks of the address.
+func knocks(from net.HardwareAddr, to netip.AddrPort) [][]byte {
+	syn := make([]byte, header.TCPMinimumSize)
+	header.TCP(syn).Encode(&header.TCPFields{
+		SrcPort: 4000, DstPort: to.Port(), SeqNum: 1, DataOffset: header.TCPMinimumSize, Flags: header.TCPFlagSyn, WindowSize: 65535,
+	})
+	var frames [][]byte
+	for protocol, payload := range map[tcpip.TransportProtocolNumber][]byte{
+		header.TCPProtocolNumber: syn, header.UDPProtocolNumber: datagram(4000, to.Port(), []byte("hello")),
+	} {
+		frame := ethernet(from, header.IPv4ProtocolNumber, ipv4("192.168.127.2", to.Addr().String(), protocol, payload))
+		copy(frame, "\x02\x63\x70\x75\x00\x01") // to the gateway
+		frames = append(frames, frame)
+	}
+	return frames
+}
+
+// Frames of a VM whose system has no scruples reach no address of its host. Those
+// that are allowed do, so they are well made.
+func TestFramesReachNothingOfTheHost(t *testing.T) {
+	t.Parallel()
+	for _, a := range append(ownAddresses(t), netip.MustParseAddr("127.0.0.1"), address(), gateway.Address) {
+		t.Run(a.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newGateway(t, gateway.Config{})
+			conn := gatewaytest.Conn(t, plug(t, g))
+			at := a
+			if a == gateway.Address { // the gateway's is not the host's own: it could be taken for its loopback
+				at = netip.MustParseAddr("127.0.0.1")
+			}
+			to, came := arrivals(t, at)
+			knock := func() {
+				for _, frame := range knocks(hardware(t, mac), netip.AddrPortFrom(a, to.Port())) {
+					if err := gatewaytest.WriteFrame(conn, frame); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			knock()
+			select {
+			case what := <-came:
+				t.Errorf("%s of a VM comes to %v of its host", what, to)
+			case <-time.After(300 * time.Millisecond):
+			}
+			if a.IsLoopback() || a == gateway.Address { // no setting opens them to frames
+				return
+			}
+			g.Allow([]netip.Prefix{netip.PrefixFrom(a, a.BitLen())})
+			knock()
+			for range 2 {
+				select {
+				case <-came:
+				case <-time.After(20 * time.Second):
+					t.Fatal("what is allowed doesn't come")
+				}
+			}
+		})
 	}
 }

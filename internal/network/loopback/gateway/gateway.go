@@ -152,6 +152,24 @@ func (g *Gateway) Close() {
 	g.stack.Close()
 }
 
+// Cut ends the TCP connections that came in through ports which are closed by
+// now. Clients of a UDP port are forgotten when it is closed.
+func (g *Gateway) Cut() {
+	g.mu.Lock()
+	var closed []*stream
+	for s := range g.streams {
+		if s.door != 0 && g.doors[network.Port{Number: s.door, Protocol: "tcp"}] == nil {
+			closed = append(closed, s)
+			delete(g.streams, s)
+		}
+	}
+	g.mu.Unlock()
+
+	for _, s := range closed {
+		s.abort()
+	}
+}
+
 // cut ends all connections, as when the VM at their end has gone.
 func (g *Gateway) cut() {
 	g.mu.Lock()

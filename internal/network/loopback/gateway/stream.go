@@ -57,7 +57,10 @@ func (g guestSide) abort() {
 }
 
 // stream is a connection between the VM and somebody.
-type stream struct{ guest, host side }
+type stream struct {
+	guest, host side
+	door        uint16 // the open port that it came in through; 0 for one that the VM began
+}
 
 func (s *stream) abort() {
 	s.guest.abort()
@@ -67,8 +70,8 @@ func (s *stream) abort() {
 // join copies between both sides until each has ended. The end of one
 // direction is passed on while the other still flows; an error is passed on as
 // a reset.
-func (g *Gateway) join(guest, host side) {
-	s := &stream{guest: guest, host: host}
+func (g *Gateway) join(guest, host side, door uint16) {
+	s := &stream{guest: guest, host: host, door: door}
 	g.mu.Lock()
 	if g.plug == nil { // the VM went while the connection was made
 		g.mu.Unlock()
@@ -156,7 +159,7 @@ func (g *Gateway) letOut(ctx context.Context, r *tcp.ForwarderRequest) {
 		hostSide{host}.abort()
 		return
 	}
-	g.join(newGuestSide(&wq, end), hostSide{host})
+	g.join(newGuestSide(&wq, end), hostSide{host}, 0)
 }
 
 func (g *Gateway) dialHost(ctx context.Context, r *tcp.ForwarderRequest) (*net.TCPConn, error) {
