@@ -16,7 +16,7 @@ deps:
 	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
 
 deps-test: deps
-	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && which nft ip strace >/dev/null || deploy/install-packages.sh deploy/packages-test
+	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && which nft ip strace mkfs.xfs mkfs.btrfs >/dev/null && [ -x /lib/systemd/systemd ] || deploy/install-packages.sh deploy/packages-test
 
 build: ## build bin/cpucloud
 	@mkdir -p bin

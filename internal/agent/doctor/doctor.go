@@ -72,7 +72,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	}
 	results = append(results, c.cgroups())
 	if err == nil {
-		results = append(results, confinement(facts))
+		results = append(results, confinement(facts), limits(facts))
 	}
 	if r, known := c.synchronised(); known {
 		results = append(results, r)

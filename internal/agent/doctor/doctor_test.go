@@ -30,7 +30,7 @@ func healthy(t *testing.T) doctor.Config {
 	c := doctor.Config{
 		Dir: t.TempDir(), Root: root, Now: time.Now, Pool: netip.MustParsePrefix("127.78.0.0/16"), Sold: capacity.Vector{RAMGiB: 28},
 		Probe: func(context.Context) (hypervisor.Facts, error) {
-			return hypervisor.Facts{Version: "7.2", Accelerator: "kvm", Reason: "a guest ran with KVM"}, nil
+			return hypervisor.Facts{Version: "7.2", Accelerator: "kvm", Reason: "a guest ran with KVM", Limits: "scopes of systemd 252"}, nil
 		},
 		Sync:   func() (bool, bool) { return true, true },
 		Tool:   func(_ context.Context, name string) (string, error) { return name + " version 7.2.22", nil },
@@ -77,7 +77,7 @@ func TestHealthy(t *testing.T) {
 	all := doctor.Examine(t.Context(), c)
 	want := []string{
 		"qemu-system-x86_64", "qemu-img", "virtualisation", "disk space", "disk latency", "memory", "ports", "address pool", "cgroups",
-		"confinement", "time service", "control plane", "clock",
+		"confinement", "limits", "time service", "control plane", "clock",
 	}
 	if len(all) != len(want) {
 		t.Fatalf("%d results, want %d: %+v", len(all), len(want), all)
@@ -124,6 +124,10 @@ func TestSick(t *testing.T) {
 		"weak": {func(_ *testing.T, c *doctor.Config) {
 			c.Probe = func(context.Context) (hypervisor.Facts, error) { return hypervisor.Facts{Weaker: "no namespaces"}, nil }
 		}, "confinement", doctor.Warn, "no namespaces", "as root"},
+		"scopes": {func(*testing.T, *doctor.Config) {}, "limits", doctor.Pass, "scopes of systemd 252", ""},
+		"no limits": {func(_ *testing.T, c *doctor.Config) {
+			c.Probe = func(context.Context) (hypervisor.Facts, error) { return hypervisor.Facts{}, nil }
+		}, "limits", doctor.Warn, "nothing holds", "as root"},
 		"no qemu": {func(_ *testing.T, c *doctor.Config) {
 			c.Tool = func(context.Context, string) (string, error) { return "", exec.ErrNotFound }
 		}, "qemu-img", doctor.Fail, "not found", "apt-get install qemu-utils"},

@@ -53,6 +53,15 @@ func confinement(facts hypervisor.Facts) Result {
 	return pass(name, "each VM has a user, namespaces and a root of its own, and no rights")
 }
 
+// limits is what keeps VMs from taking each other's share.
+func limits(facts hypervisor.Facts) Result {
+	const name = "limits"
+	if facts.Limits == "" {
+		return warn(name, "nothing holds VMs to what they were sold with", "run the agent as root, in a container with control groups of its own")
+	}
+	return pass(name, "VMs are held to what they were sold with by "+facts.Limits)
+}
+
 func (c Config) space() Result {
 	const name = "disk space"
 	var fs unix.Statfs_t

@@ -2,15 +2,14 @@
 // memory, processes, and their share of its disks. It uses control groups of
 // version 2 for each controller that is there, and of version 1 for the rest.
 //
-// All machines of a data folder are below one group:
+// Where systemd runs, groups are its to make: each machine gets a scope, see
+// Systemd. Elsewhere all machines of a data folder are below one group, see Tree:
 //
 //	cpucloud/<name of the folder>/<machine>
-//
-// Where systemd runs, groups are its to make: each machine gets a scope, see
-// Systemd.
 package cgroup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,7 +58,7 @@ type Tree struct {
 }
 
 // Open returns a tree whose groups are below name. proc is where the proc file
-// system is; it says what is mounted.
+// system is; it says what is mounted. Choose is for who wants groups.
 func Open(proc, name string) (*Tree, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -109,13 +108,29 @@ func mount(line string) (place, kind, options string) {
 	return left[4], right[0], right[2]
 }
 
-// Missing returns the controllers that the host doesn't have, so that their
-// limits don't hold.
+// Missing implements Groups.
 func (t *Tree) Missing() []string { return t.missing }
 
-// Make makes the group of machine id, or brings its limits up to date. It returns
-// the files that a process writes "0" to so that it is in the group.
-func (t *Tree) Make(id string, l Limits) (enter []string, err error) {
+// String implements Groups.
+func (t *Tree) String() string { return "control groups that the agent makes" }
+
+// Enter implements Groups.
+func (t *Tree) Enter(_ context.Context, id string, pid int, l Limits) error {
+	dirs, err := t.group(id, l)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := write(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("enter control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// group makes the group of machine id, or brings its limits up to date, and
+// returns the folders that are it.
+func (t *Tree) group(id string, l Limits) (dirs []string, err error) {
 	if err := checkName(id); err != nil {
 		return nil, err
 	}
@@ -139,11 +154,11 @@ func (t *Tree) Make(id string, l Limits) (enter []string, err error) {
 		if err := t.limit(c, dir, place == t.v2, l); err != nil {
 			return nil, fmt.Errorf("limit %s: %w", c, err)
 		}
-		if procs := filepath.Join(dir, "cgroup.procs"); !slices.Contains(enter, procs) {
-			enter = append(enter, procs)
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
-	return enter, nil
+	return dirs, nil
 }
 
 // make makes the folder of id for controller c, which version 2 hands down from
@@ -205,9 +220,8 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	return nil
 }
 
-// Remove removes the group of machine id, whose processes have ended, and those
-// above that are empty then. One that isn't there is no error.
-func (t *Tree) Remove(id string) error {
+// Remove implements Groups. Those above go as well when they are empty then.
+func (t *Tree) Remove(_ context.Context, id string) error {
 	if err := checkName(id); err != nil {
 		return err
 	}
@@ -226,9 +240,8 @@ func (t *Tree) Remove(id string) error {
 	return errors.Join(failed...)
 }
 
-// Sweep removes the groups of machines that keep doesn't know: what a crash has
-// left. A group in which something still runs stays.
-func (t *Tree) Sweep(keep func(id string) bool) error {
+// Sweep implements Groups.
+func (t *Tree) Sweep(ctx context.Context, keep func(id string) bool) error {
 	var failed []error
 	for _, place := range t.mounts() {
 		entries, err := os.ReadDir(filepath.Join(place, top, t.name))
@@ -237,7 +250,7 @@ func (t *Tree) Sweep(keep func(id string) bool) error {
 		}
 		for _, e := range entries {
 			if e.IsDir() && !keep(e.Name()) {
-				failed = append(failed, t.Remove(e.Name()))
+				failed = append(failed, t.Remove(ctx, e.Name()))
 			}
 		}
 	}
