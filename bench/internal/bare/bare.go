@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cpucloud/cpucloud/bench/internal/process"
@@ -163,26 +162,19 @@ func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (st
 	defer log.Close() //nolint:errcheck // QEMU has it by then
 	cmd := exec.CommandContext(ctx, m.program, slices.Concat(m.args, more)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = m.dir, log, log, files
-	enter, leave, err := m.bounds()
-	if err != nil {
-		return nil, err
-	}
 	if err := cmd.Start(); err != nil {
-		leave()
 		return nil, err
 	}
-	stop = func() {
+	end := func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()         // by the signal
-		leave()
 	}
-	for _, group := range enter {
-		if err := os.WriteFile(group, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
-			stop()
-			return nil, fmt.Errorf("join control group: %w", err)
-		}
+	leave, err := m.bound(ctx, cmd.Process.Pid)
+	if err != nil {
+		end()
+		return nil, err
 	}
-	return stop, nil
+	return func() { end(); leave() }, nil
 }
 
 // Said returns what QEMU had to say.

@@ -1,6 +1,7 @@
 package bare
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,25 +11,25 @@ import (
 	"github.com/cpucloud/cpucloud/internal/hypervisor/cgroup"
 )
 
-// bounds makes the control groups of the machine, as the cloud's have them for
-// their share of the processors: on a machine with other work a process outside of
-// groups gets more of it than one inside. It returns the files through which a
-// process enters, none for who isn't root, and what removes the groups.
-func (m *Machine) bounds() (enter []string, leave func(), err error) {
+// bound puts a process of the machine into a control group as the cloud's are in,
+// for its share of the processors: on a machine with other work a process outside
+// of groups gets more of it than one inside. It returns what removes the group
+// once the process has ended. Who isn't root has no groups.
+func (m *Machine) bound(ctx context.Context, pid int) (leave func(), err error) {
 	if os.Geteuid() != 0 {
-		return nil, func() {}, nil
+		return func() {}, nil
 	}
 	vcpu, err := m.vcpu()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	tree, err := cgroup.Open("/proc", fmt.Sprintf("bench-%d", os.Getpid()))
+	groups, _, err := cgroup.Choose(ctx, "/", fmt.Sprintf("bench-%d", os.Getpid()))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	name := filepath.Base(m.dir)
-	enter, err = tree.Make(name, cgroup.Limits{VCPU: vcpu, Memory: 8 << 30, PIDs: 1024}) // neither memory nor processes are short
-	return enter, func() { _ = tree.Remove(name) }, err
+	name := strings.ReplaceAll(filepath.Base(m.dir), ".", "-") // fit for a unit of systemd
+	err = groups.Enter(ctx, name, pid, cgroup.Limits{VCPU: vcpu, Memory: 8 << 30, PIDs: 1024}) // neither memory nor processes are short
+	return func() { _ = groups.Remove(context.WithoutCancel(ctx), name) }, err
 }
 
 // vcpu returns how many processors the guest has.
