@@ -27,7 +27,7 @@ func (m *Machine) bound(ctx context.Context, pid int) (leave func(), err error) 
 	if err != nil {
 		return nil, err
 	}
-	name := strings.ReplaceAll(filepath.Base(m.dir), ".", "-") // fit for a unit of systemd
+	name := strings.ReplaceAll(filepath.Base(m.dir), ".", "-")                                 // fit for a unit of systemd
 	err = groups.Enter(ctx, name, pid, cgroup.Limits{VCPU: vcpu, Memory: 8 << 30, PIDs: 1024}) // neither memory nor processes are short
 	return func() { _ = groups.Remove(context.WithoutCancel(ctx), name) }, err
 }
