@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +40,7 @@ func (l Limits) quota() (quota, period int) {
 	return l.VCPU*each + each/4, each
 }
 
-// weight is relative to other machines and the host's services, 100 for one vCPU.
+// weight is relative to other machines, 100 for one vCPU.
 func (l Limits) weight() int { return min(100*max(l.VCPU, 1), 10_000) }
 
 // controllers that Limits are about, by their names in version 2.
@@ -175,8 +176,26 @@ func (t *Tree) make(c, place, id string) (string, error) {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as the kernel's own
 			return "", err
 		}
+		if c == "cpu" && part != id {
+			share := weigh(100*runtime.NumCPU(), place == t.v2)
+			if err := write(dir, share[0], share[1]); err != nil {
+				return "", err
+			}
+		}
 	}
 	return dir, nil
+}
+
+// weigh returns the file and the text that give a group a weight among its
+// neighbours, 100 for that of one process beside it. The groups above machines
+// weigh as much as a process on each processor of the host: with the usual weight
+// all machines together would get no more than one process of the host.
+func weigh(weight int, v2 bool) [2]string {
+	const usual = 1024 // shares where version 2 has a weight of 100
+	if v2 {
+		return [2]string{"cpu.weight", strconv.Itoa(min(weight, 10_000))}
+	}
+	return [2]string{"cpu.shares", strconv.Itoa(weight * usual / 100)}
 }
 
 // limit writes the limits of controller c into dir.
@@ -200,12 +219,9 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	quota, period := l.quota()
 	switch {
 	case c == "cpu" && v2:
-		return [][2]string{{"cpu.weight", number(l.weight())}, {"cpu.max", number(quota) + " " + number(period)}}
+		return [][2]string{weigh(l.weight(), v2), {"cpu.max", number(quota) + " " + number(period)}}
 	case c == "cpu":
-		const usual = 1024 // shares where version 2 has a weight of 100
-		return [][2]string{
-			{"cpu.shares", number(l.weight() * usual / 100)}, {"cpu.cfs_period_us", number(period)}, {"cpu.cfs_quota_us", number(quota)},
-		}
+		return [][2]string{weigh(l.weight(), v2), {"cpu.cfs_period_us", number(period)}, {"cpu.cfs_quota_us", number(quota)}}
 	case c == "memory" && v2:
 		return [][2]string{{"memory.max", strconv.FormatInt(l.Memory, 10)}, {"memory.oom.group", "1"}}
 	case c == "memory":

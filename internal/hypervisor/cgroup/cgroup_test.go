@@ -5,7 +5,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,6 +105,35 @@ func TestNamesStayInside(t *testing.T) {
 		}
 		if err := tree.Remove(t.Context(), name); err == nil {
 			t.Errorf("a group called %q was removed", name)
+		}
+	}
+}
+
+// All machines together are not outweighed by a single process of their host.
+func TestMachinesWeighAsProcessors(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	if !h.usable() || h.scopes() || h.places["cpu"] == "" {
+		t.Log("no group of this user's bounds processors here")
+		return
+	}
+	j := h.sleeper("a")
+	defer func() {
+		j.end()
+		if err := h.Remove(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+	}()
+	all := filepath.Dir(h.groupOf(j.Process.Pid, "cpu"))
+	for _, dir := range []string{all, filepath.Dir(all)} {
+		text, err := os.ReadFile(filepath.Join(dir, "cpu.shares"))
+		each := 1024
+		if err != nil {
+			text, err = os.ReadFile(filepath.Join(dir, "cpu.weight"))
+			each = 100
+		}
+		if got, want := strings.TrimSpace(string(text)), strconv.Itoa(each*runtime.NumCPU()); err != nil || got != want {
+			t.Errorf("%s weighs %q, %v; want %s", dir, got, err, want)
 		}
 	}
 }
