@@ -115,11 +115,14 @@ func (t *Tree) Missing() []string { return t.missing }
 // String implements Groups.
 func (t *Tree) String() string { return "control groups that the agent makes" }
 
-// Enter implements Groups.
+// Enter implements Groups. Where there are no control groups at all it is an error.
 func (t *Tree) Enter(_ context.Context, id string, pid int, l Limits) error {
 	dirs, err := t.group(id, l)
 	if err != nil {
 		return err
+	}
+	if len(dirs) == 0 {
+		return errors.New("no control groups are mounted here")
 	}
 	for _, dir := range dirs {
 		if err := write(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {

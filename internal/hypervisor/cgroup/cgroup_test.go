@@ -137,3 +137,17 @@ func TestMachinesWeighAsProcessors(t *testing.T) {
 		}
 	}
 }
+
+// A host without control groups bounds nothing, and says so.
+func TestNoGroups(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "proc", "self", "mountinfo"), "1 0 0:1 / / rw - ext4 /dev/vda rw\n")
+	tree, err := cgroup.Open(filepath.Join(dir, "proc"), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Enter(t.Context(), "a", os.Getpid(), cgroup.Limits{}); err == nil || !strings.Contains(err.Error(), "no control groups") {
+		t.Errorf("Enter: %v, want an error that says that there are none", err)
+	}
+}
