@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -239,28 +240,61 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	return nil
 }
 
+// leaving is how long the kernel may be at work on processes after their end was
+// seen: until then their group is busy.
+const leaving = 5 * time.Second
+
 // Remove implements Groups. Those above go as well when they are empty then.
-func (t *Tree) Remove(_ context.Context, id string) error {
+func (t *Tree) Remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaving)
+	defer cancel()
+	return t.remove(ctx, id)
+}
+
+// remove removes the group of id, which may be busy until ctx is done.
+func (t *Tree) remove(ctx context.Context, id string) error {
 	if err := checkName(id); err != nil {
 		return err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var failed []error
 	for _, place := range t.mounts() {
 		group := filepath.Join(place, top, t.name)
-		if err := os.Remove(filepath.Join(group, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeGroup(ctx, filepath.Join(group, id)); err != nil {
 			failed = append(failed, fmt.Errorf("remove control group: %w", err))
 		}
+		t.mu.Lock()
 		if os.Remove(group) == nil { // or others are in it
 			_ = os.Remove(filepath.Dir(group))
 		}
+		t.mu.Unlock()
 	}
 	return errors.Join(failed...)
 }
 
-// Sweep implements Groups.
+func removeGroup(ctx context.Context, dir string) error {
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := os.Remove(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Sweep implements Groups. Nobody waits for a group that is busy: the next one may
+// find it empty.
 func (t *Tree) Sweep(ctx context.Context, keep func(id string) bool) error {
+	now, cancel := context.WithCancel(ctx)
+	cancel()
 	var failed []error
 	for _, place := range t.mounts() {
 		entries, err := os.ReadDir(filepath.Join(place, top, t.name))
@@ -269,7 +303,7 @@ func (t *Tree) Sweep(ctx context.Context, keep func(id string) bool) error {
 		}
 		for _, e := range entries {
 			if e.IsDir() && !keep(e.Name()) {
-				failed = append(failed, t.Remove(ctx, e.Name()))
+				failed = append(failed, t.remove(now, e.Name()))
 			}
 		}
 	}
