@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-net test-vm test-vm-full lint fuzz generate check \
-	bench bench-boot bench-idle bench-market bench-money gauges release clean
+	bench bench-agent bench-boot bench-idle bench-market bench-money gauges release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,7 +74,10 @@ check: lint ## what CI runs
 	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
 	$(MAKE) --no-print-directory test
 
-bench: bench-boot bench-idle bench-market bench-money ## run every bench
+bench: bench-agent bench-boot bench-idle bench-market bench-money ## run every bench
+
+bench-agent: deps deps-test build image ## what a server's agent adds to its VMs: starts, streams, ports, memory; as root
+	go run ./bench/agent
 
 bench-boot: deps low-ports build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
 	go run ./bench/boot

@@ -70,7 +70,6 @@ func Examine(ctx context.Context, c Config) []Result {
 	} else {
 		results = append(results, c.ports(), c.pool(ctx))
 	}
-	results = append(results, c.cgroups())
 	if err == nil {
 		results = append(results, confinement(facts), limits(facts))
 	}

@@ -39,7 +39,6 @@ func healthy(t *testing.T) doctor.Config {
 	}
 	put(t, root, "proc/meminfo", "MemTotal:       33554432 kB\nMemFree: 1 kB\n")
 	put(t, root, "proc/sys/net/ipv4/ip_unprivileged_port_start", "0\n")
-	put(t, root, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids\n")
 	return c
 }
 
@@ -76,7 +75,7 @@ func TestHealthy(t *testing.T) {
 	c.URL, c.HTTP = plane.URL+"/", plane.Client()
 	all := doctor.Examine(t.Context(), c)
 	want := []string{
-		"qemu-system-x86_64", "qemu-img", "virtualisation", "disk space", "disk latency", "memory", "ports", "address pool", "cgroups",
+		"qemu-system-x86_64", "qemu-img", "virtualisation", "disk space", "disk latency", "memory", "ports", "address pool",
 		"confinement", "limits", "time service", "control plane", "clock",
 	}
 	if len(all) != len(want) {
@@ -163,8 +162,6 @@ func TestSick(t *testing.T) {
 		}, "ports", doctor.Pass, "22", ""},
 		"no pool":       {func(_ *testing.T, c *doctor.Config) { c.Pool = netip.Prefix{} }, "address pool", doctor.Fail, "no pool", "--pool"},
 		"foreign pool":  {func(_ *testing.T, c *doctor.Config) { c.Pool = netip.MustParsePrefix("192.0.2.0/24") }, "address pool", doctor.Fail, "192.0.2.254", "--pool"},
-		"no cgroups":    {func(_ *testing.T, c *doctor.Config) { _ = os.RemoveAll(filepath.Join(c.Root, "sys")) }, "cgroups", doctor.Warn, "not mounted", "unified"},
-		"few cgroups":   {func(t *testing.T, c *doctor.Config) { put(t, c.Root, "sys/fs/cgroup/cgroup.controllers", "cpu io\n") }, "cgroups", doctor.Warn, "memory, pids", "container"},
 		"clock alone":   {func(_ *testing.T, c *doctor.Config) { c.Sync = func() (bool, bool) { return false, true } }, "time service", doctor.Warn, "clock", "timedatectl"},
 		"clock unknown": {func(_ *testing.T, c *doctor.Config) { c.Sync = func() (bool, bool) { return false, false } }, "time service", "", "", ""},
 		"plain http":    {func(_ *testing.T, c *doctor.Config) { c.URL = "http://cloud.example.org" }, "control plane", doctor.Fail, "not encrypted", "https"},

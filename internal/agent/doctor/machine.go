@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,26 +124,6 @@ func (c Config) memoryBytes() (int64, error) {
 		}
 	}
 	return 0, errors.New("the kernel does not say how much there is")
-}
-
-func (c Config) cgroups() Result {
-	const name, path, fix = "cgroups", "sys/fs/cgroup/cgroup.controllers", "boot with systemd.unified_cgroup_hierarchy=1; " +
-		"in a container, give it a cgroup of its own"
-	text, err := os.ReadFile(c.host(path))
-	if err != nil {
-		return warn(name, "cgroup v2 is not mounted: VMs can't be kept from taking each other's share", fix)
-	}
-	given := strings.Fields(string(text))
-	var missing []string
-	for _, want := range []string{"cpu", "memory", "pids"} {
-		if !slices.Contains(given, want) {
-			missing = append(missing, want)
-		}
-	}
-	if len(missing) > 0 {
-		return warn(name, "cgroup v2 without the controllers "+strings.Join(missing, ", "), fix)
-	}
-	return pass(name, "cgroup v2 with cpu, memory and pids")
 }
 
 // reason returns what an error says to people, without the fault's absence in

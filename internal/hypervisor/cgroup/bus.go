@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
@@ -64,6 +65,24 @@ func (b bus) job(ctx context.Context, begin func(done chan<- string) (int, error
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// await returns when nothing runs in a unit any more, or leaving has passed.
+func (b bus) await(ctx context.Context, unit string) {
+	ctx, cancel := context.WithTimeout(ctx, leaving)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if running, err := b.running(ctx, unit); err != nil || running == 0 {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -15,10 +15,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +41,7 @@ func (l Limits) quota() (quota, period int) {
 	return l.VCPU*each + each/4, each
 }
 
-// weight is relative to other machines and the host's services, 100 for one vCPU.
+// weight is relative to other machines, 100 for one vCPU.
 func (l Limits) weight() int { return min(100*max(l.VCPU, 1), 10_000) }
 
 // controllers that Limits are about, by their names in version 2.
@@ -114,11 +116,14 @@ func (t *Tree) Missing() []string { return t.missing }
 // String implements Groups.
 func (t *Tree) String() string { return "control groups that the agent makes" }
 
-// Enter implements Groups.
+// Enter implements Groups. Where there are no control groups at all it is an error.
 func (t *Tree) Enter(_ context.Context, id string, pid int, l Limits) error {
 	dirs, err := t.group(id, l)
 	if err != nil {
 		return err
+	}
+	if len(dirs) == 0 {
+		return errors.New("no control groups are mounted here")
 	}
 	for _, dir := range dirs {
 		if err := write(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
@@ -175,8 +180,26 @@ func (t *Tree) make(c, place, id string) (string, error) {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as the kernel's own
 			return "", err
 		}
+		if c == "cpu" && part != id {
+			share := weigh(100*runtime.NumCPU(), place == t.v2)
+			if err := write(dir, share[0], share[1]); err != nil {
+				return "", err
+			}
+		}
 	}
 	return dir, nil
+}
+
+// weigh returns the file and the text that give a group a weight among its
+// neighbours, 100 for that of one process beside it. The groups above machines
+// weigh as much as a process on each processor of the host: with the usual weight
+// all machines together would get no more than one process of the host.
+func weigh(weight int, v2 bool) [2]string {
+	const usual = 1024 // shares where version 2 has a weight of 100
+	if v2 {
+		return [2]string{"cpu.weight", strconv.Itoa(min(weight, 10_000))}
+	}
+	return [2]string{"cpu.shares", strconv.Itoa(weight * usual / 100)}
 }
 
 // limit writes the limits of controller c into dir.
@@ -200,12 +223,9 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	quota, period := l.quota()
 	switch {
 	case c == "cpu" && v2:
-		return [][2]string{{"cpu.weight", number(l.weight())}, {"cpu.max", number(quota) + " " + number(period)}}
+		return [][2]string{weigh(l.weight(), v2), {"cpu.max", number(quota) + " " + number(period)}}
 	case c == "cpu":
-		const usual = 1024 // shares where version 2 has a weight of 100
-		return [][2]string{
-			{"cpu.shares", number(l.weight() * usual / 100)}, {"cpu.cfs_period_us", number(period)}, {"cpu.cfs_quota_us", number(quota)},
-		}
+		return [][2]string{weigh(l.weight(), v2), {"cpu.cfs_period_us", number(period)}, {"cpu.cfs_quota_us", number(quota)}}
 	case c == "memory" && v2:
 		return [][2]string{{"memory.max", strconv.FormatInt(l.Memory, 10)}, {"memory.oom.group", "1"}}
 	case c == "memory":
@@ -220,28 +240,61 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	return nil
 }
 
+// leaving is how long the kernel may be at work on processes after their end was
+// seen: until then their group is busy.
+const leaving = 5 * time.Second
+
 // Remove implements Groups. Those above go as well when they are empty then.
-func (t *Tree) Remove(_ context.Context, id string) error {
+func (t *Tree) Remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaving)
+	defer cancel()
+	return t.remove(ctx, id)
+}
+
+// remove removes the group of id, which may be busy until ctx is done.
+func (t *Tree) remove(ctx context.Context, id string) error {
 	if err := checkName(id); err != nil {
 		return err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var failed []error
 	for _, place := range t.mounts() {
 		group := filepath.Join(place, top, t.name)
-		if err := os.Remove(filepath.Join(group, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeGroup(ctx, filepath.Join(group, id)); err != nil {
 			failed = append(failed, fmt.Errorf("remove control group: %w", err))
 		}
+		t.mu.Lock()
 		if os.Remove(group) == nil { // or others are in it
 			_ = os.Remove(filepath.Dir(group))
 		}
+		t.mu.Unlock()
 	}
 	return errors.Join(failed...)
 }
 
-// Sweep implements Groups.
+func removeGroup(ctx context.Context, dir string) error {
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := os.Remove(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Sweep implements Groups. Nobody waits for a group that is busy: the next one may
+// find it empty.
 func (t *Tree) Sweep(ctx context.Context, keep func(id string) bool) error {
+	now, cancel := context.WithCancel(ctx)
+	cancel()
 	var failed []error
 	for _, place := range t.mounts() {
 		entries, err := os.ReadDir(filepath.Join(place, top, t.name))
@@ -250,7 +303,7 @@ func (t *Tree) Sweep(ctx context.Context, keep func(id string) bool) error {
 		}
 		for _, e := range entries {
 			if e.IsDir() && !keep(e.Name()) {
-				failed = append(failed, t.Remove(ctx, e.Name()))
+				failed = append(failed, t.remove(now, e.Name()))
 			}
 		}
 	}

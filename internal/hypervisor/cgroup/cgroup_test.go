@@ -5,7 +5,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -104,5 +106,48 @@ func TestNamesStayInside(t *testing.T) {
 		if err := tree.Remove(t.Context(), name); err == nil {
 			t.Errorf("a group called %q was removed", name)
 		}
+	}
+}
+
+// All machines together are not outweighed by a single process of their host.
+func TestMachinesWeighAsProcessors(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	if !h.usable() || h.scopes() || h.places["cpu"] == "" {
+		t.Log("no group of this user's bounds processors here")
+		return
+	}
+	j := h.sleeper("a")
+	defer func() {
+		j.end()
+		if err := h.Remove(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+	}()
+	all := filepath.Dir(h.groupOf(j.Process.Pid, "cpu"))
+	for _, dir := range []string{all, filepath.Dir(all)} {
+		text, err := os.ReadFile(filepath.Join(dir, "cpu.shares"))
+		each := 1024
+		if err != nil {
+			text, err = os.ReadFile(filepath.Join(dir, "cpu.weight"))
+			each = 100
+		}
+		if got, want := strings.TrimSpace(string(text)), strconv.Itoa(each*runtime.NumCPU()); err != nil || got != want {
+			t.Errorf("%s weighs %q, %v; want %s", dir, got, err, want)
+		}
+	}
+}
+
+// A host without control groups bounds nothing, and says so.
+func TestNoGroups(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "proc", "self", "mountinfo"), "1 0 0:1 / / rw - ext4 /dev/vda rw\n")
+	tree, err := cgroup.Open(filepath.Join(dir, "proc"), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Enter(t.Context(), "a", os.Getpid(), cgroup.Limits{}); err == nil || !strings.Contains(err.Error(), "no control groups") {
+		t.Errorf("Enter: %v, want an error that says that there are none", err)
 	}
 }

@@ -145,7 +145,10 @@ func (s *Systemd) Remove(ctx context.Context, id string) error {
 	if err := checkUnit(id); err != nil {
 		return err
 	}
-	err := s.talk(ctx, func(ctx context.Context, b bus) error { return b.clear(ctx, s.unit(id)) })
+	err := s.talk(ctx, func(ctx context.Context, b bus) error {
+		b.await(ctx, s.unit(id))
+		return b.clear(ctx, s.unit(id))
+	})
 	return errors.Join(err, s.tree.Remove(ctx, id))
 }
 

@@ -123,7 +123,7 @@ func (d *Driver) unlimited(noGroup error) (weaker []string) {
 	if noGroup != nil {
 		weaker = append(weaker, "no limits hold: "+noGroup.Error())
 	}
-	if missing := d.groups.Missing(); len(missing) > 0 {
+	if missing := d.groups.Missing(); noGroup == nil && len(missing) > 0 {
 		weaker = append(weaker, fmt.Sprintf("not all limits hold, control groups lack %v", missing))
 	}
 	return weaker
