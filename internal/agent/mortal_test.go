@@ -96,6 +96,10 @@ func (m mortalDisks) Overlay(ctx context.Context, base image.Base, path string, 
 	return m.do(func() error { return m.disks.Overlay(context.WithoutCancel(ctx), base, path, size) })
 }
 
+func (m mortalDisks) Clone(ctx context.Context, base image.Base, path string, size int64) error {
+	return m.do(func() error { return m.disks.Clone(context.WithoutCancel(ctx), base, path, size) })
+}
+
 // An agent that ends at any thing it does, in each part of a VM's life, is
 // followed by one that brings the VM where it belongs, on the disk it had.
 func TestAgentEndsAnywhere(t *testing.T) {

@@ -39,6 +39,7 @@ var may = map[string]string{
 	"internal/hypervisor":               "internal/fault",
 	"internal/hypervisor/cgroup":        "",
 	"internal/hypervisor/confine":       "",
+	"internal/hypervisor/confine/early": "internal/hypervisor/confine",
 	"internal/hypervisor/qemu":          "internal/fault internal/hypervisor internal/hypervisor/cgroup internal/hypervisor/confine internal/hypervisor/qemu/qmp internal/serial",
 	"internal/hypervisor/qemu/qmp":      "internal/fault",
 	"internal/hypervisor/fake":          "internal/fault internal/hypervisor internal/serial",

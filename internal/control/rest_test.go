@@ -81,7 +81,8 @@ func TestCut(t *testing.T) {
 		id := c.deploy(anna)
 		update := func(cut bool, ports ...vm.Port) vm.Order {
 			t.Helper()
-			c.must("UpdateVMs", c.UpdateVMs(t.Context(), anna, []control.Update{{ID: id, Ports: append([]vm.Port{}, ports...), Cut: cut}}))
+			_, err := c.SetPorts(t.Context(), anna, id, control.PortChange{Ports: append([]vm.Port{}, ports...), Cut: cut})
+			c.must("SetPorts", err)
 			return a.orders()[0]
 		}
 		ssh, web := vm.Port{Number: 22, Protocol: vm.TCP}, vm.Port{Number: 80, Protocol: vm.TCP}

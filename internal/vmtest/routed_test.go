@@ -139,7 +139,7 @@ func (m *marketplace) testCutting(c *client.Client, v client.VM) {
 	defer guest.Close() //nolint:errcheck // it has been cut
 	update := func(cut bool, port int) {
 		m.Helper()
-		err := c.UpdateVMs(m.Context(), client.Update{ID: v.ID, Ports: []client.Port{{Port: port, Protocol: "tcp"}}, Cut: cut})
+		_, err := c.SetPorts(m.Context(), v.ID, client.PortChange{Ports: []client.Port{{Port: port, Protocol: "tcp"}}, Cut: cut})
 		if err != nil {
 			m.Fatalf("update: %v", err)
 		}

@@ -54,7 +54,7 @@ func (c Config) look() (*host, error) {
 func (h *host) complete(id string) bool {
 	r, known := h.records[id]
 	tap := h.taps[id]
-	if !known || tap == nil || !isUp(tap) || !h.rules.current(h.base) || !h.rules.agree(id, h.elements(r.Link)) {
+	if !known || tap == nil || !h.rules.current(h.base) || !h.rules.agree(id, h.elements(r.Link)) {
 		return false
 	}
 	for _, a := range h.addresses(r.Link) {
