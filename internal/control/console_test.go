@@ -99,6 +99,7 @@ func sit(t *testing.T, do func(t *testing.T, s *sitting)) {
 		} else {
 			t.Fatalf("calls %+v, want one", calls)
 		}
+		synctest.Wait()
 		do(t, s)
 	})
 }
@@ -204,11 +205,17 @@ func TestConsoleToken(t *testing.T) {
 		other, used := s.deploy(s.who), s.token(control.ConsoleWish{})
 		_, err := s.EnterConsole(s.vmID, used)
 		s.must("the first time", err)
+		if _, err := s.EnterConsole(s.vmID, used); !fault.Is(err, fault.Denied) {
+			t.Errorf("the second time: %v, want a Denied fault", err)
+		}
 		late := s.token(control.ConsoleWish{})
 		s.clock.advance(time.Minute)
+		if _, err := s.EnterConsole(s.vmID, late); !fault.Is(err, fault.Denied) {
+			t.Errorf("after a minute: %v, want a Denied fault", err)
+		}
 		good := s.token(control.ConsoleWish{})
 		for name, token := range map[string]string{
-			"used": used, "over": late, "none": "", "cut off": good[:len(good)-1], "long": good + "x",
+			"none": "", "cut off": good[:len(good)-1], "long": good + "x",
 			"no secret": good[:strings.LastIndex(good, ".")+1], "without a name": strings.Split(good, ".")[0] + "..",
 		} {
 			if _, err := s.EnterConsole(s.vmID, token); !fault.Is(err, fault.Denied) {

@@ -63,7 +63,6 @@ type switchboard struct {
 	calls   map[string]*call
 	seats   map[string]int // that are taken, by account
 	taken   int
-	all     sync.WaitGroup
 
 	arrived bells // rung with a server whose agent asks for news
 }
@@ -135,9 +134,7 @@ func (b *switchboard) take(accountID string) (free func(), err error) {
 	}
 	b.seats[accountID]++
 	b.taken++
-	b.all.Add(1)
 	return func() {
-		defer b.all.Done()
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.taken--

@@ -77,7 +77,7 @@ func TestConsoleOverRestarts(t *testing.T) {
 		before := sitDown(t, anna, id, client.ConsoleOptions{})
 		restart()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		for before.next(ctx) == nil { //nolint:revive // it reads to the end
+		for before.next(ctx) == nil {
 		}
 		if ctx.Err() != nil {
 			t.Errorf("after a restart of %s the console hangs", name)

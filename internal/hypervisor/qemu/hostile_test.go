@@ -1,6 +1,8 @@
 package qemu_test
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +78,38 @@ func TestLinksAreNotFollowed(t *testing.T) {
 				t.Errorf("outside it says %q, %v", text, err)
 			}
 		})
+	}
+}
+
+// Nor is a socket connected to that a link in the place of a console's leads to.
+func TestLinkToASocket(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := open(t, dir)
+	if err := ensure(t, d, "a", overlay(t, base(t, nil))); err != nil {
+		t.Fatalf("Ensure: %v", err)
+	}
+	d.Close()
+	elsewhere := filepath.Join(t.TempDir(), "socket")
+	listener, err := net.Listen("unix", elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	link := filepath.Join(dir, "a", "serial")
+	if err := errors.Join(os.Remove(link), os.Symlink(elsewhere, link)); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, dir) // which connects to the consoles of all that live
+	if _, err := again.Console(t.Context(), "a"); err != nil {
+		t.Errorf("Console: %v", err)
+	}
+	again.Close()
+	if err := listener.(*net.UnixListener).SetDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listener.Accept(); err == nil { // one that had connected would have waited here
+		t.Error("it was connected to")
 	}
 }
 
