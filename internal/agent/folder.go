@@ -29,7 +29,9 @@ const (
 	baseFile   = "base.json"
 	diskFile   = "disk.qcow2"
 	seedFile   = "seed.iso"
-	unfinished = ".new"
+	// userDataFile holds a customer's secret.
+	userDataFile = "userdata.json"
+	unfinished   = ".new"
 )
 
 // idPattern is what may become the name of a folder.

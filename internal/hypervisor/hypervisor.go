@@ -1,6 +1,6 @@
 // Package hypervisor is what the agent asks of the software that runs virtual
 // machines: is it usable here, make this machine run, which machines run, ask
-// this one to end, start it anew, end it.
+// this one to end, start it anew, what it says on its console, end it.
 package hypervisor
 
 import (
@@ -37,6 +37,12 @@ type Driver interface {
 	// is not asked, and what it had not written is lost. A machine that doesn't run
 	// is no error.
 	Reset(ctx context.Context, id string) error
+
+	// Console returns the end of what the guest wrote to its serial console, at
+	// most 256 KiB. It is the guest's word: any bytes, not fit for a terminal as
+	// it is. Returns a NotFound fault for a machine that doesn't exist; of one
+	// that has ended it returns what was seen by the last call.
+	Console(ctx context.Context, id string) ([]byte, error)
 
 	// Destroy ends machine id at once and forgets it; its disks stay. One
 	// that doesn't exist is no error.

@@ -32,6 +32,7 @@ type reply struct {
 	Kind     fault.Kind // of the error, "" for none
 	Error    string
 	Machines []hypervisor.Instance
+	Console  []byte
 	Links    []network.Link
 	Plug     string // what kind of file comes with it
 }
@@ -89,6 +90,8 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 		err = h.Shutdown(ctx, q.ID)
 	case "reset":
 		err = h.Reset(ctx, q.ID)
+	case "console":
+		r.Console, err = h.Console(ctx, q.ID)
 	case "end":
 		err = h.Destroy(ctx, q.ID)
 	case "link":
@@ -197,6 +200,11 @@ func (m machines) Shutdown(ctx context.Context, id string) error {
 func (m machines) Reset(ctx context.Context, id string) error {
 	_, _, err := m.ask(ctx, question{Do: "reset", ID: id}, nil)
 	return err
+}
+
+func (m machines) Console(ctx context.Context, id string) ([]byte, error) {
+	r, _, err := m.ask(ctx, question{Do: "console", ID: id}, nil)
+	return r.Console, err
 }
 
 func (m machines) Destroy(ctx context.Context, id string) error {

@@ -48,6 +48,7 @@ const (
 	List     Operation = "list"
 	Shutdown Operation = "shutdown"
 	Reset    Operation = "reset"
+	Console  Operation = "console"
 	Destroy  Operation = "destroy"
 )
 
@@ -57,6 +58,7 @@ type machine struct {
 	nic    *os.File // as long as it runs
 	start  int      // which start of the host's this was, from 1
 	resets int      // since then
+	said   []byte   // on its console
 }
 
 // NewHost returns a host without machines.
@@ -97,6 +99,19 @@ func (h *Host) Resets(id string) int {
 	}
 	return 0
 }
+
+// Say writes text to the console of machine id, as its guest does.
+func (h *Host) Say(id, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m := h.machines[id]; m != nil {
+		m.said = append(m.said, text...)
+		m.said = m.said[max(0, len(m.said)-consoleSize):]
+	}
+}
+
+// consoleSize is how much is kept of a console, in bytes.
+const consoleSize = 256 << 10
 
 // Restart ends all machines, as a power cut does.
 func (h *Host) Restart() {
@@ -249,6 +264,24 @@ func (d *Driver) Reset(ctx context.Context, id string) error {
 		m.resets++
 	}
 	return nil
+}
+
+// Console implements hypervisor.Driver.
+func (d *Driver) Console(ctx context.Context, id string) ([]byte, error) {
+	if err := hypervisor.CheckID(id); err != nil {
+		return nil, err
+	}
+	h := d.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := cmp.Or(ctx.Err(), h.failures[Console]); err != nil {
+		return nil, err
+	}
+	m := h.machines[id]
+	if m == nil {
+		return nil, fault.Newf(fault.NotFound, "no machine %s", id)
+	}
+	return slices.Clone(m.said), nil
 }
 
 // Destroy implements hypervisor.Driver.

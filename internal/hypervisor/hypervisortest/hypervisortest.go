@@ -47,6 +47,8 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"ShutdownOfNothingIsNoError":        (*host).shutdownOfNothingIsNoError,
 		"ResetKeepsTheMachine":              (*host).resetKeepsTheMachine,
 		"ResetOfNothingIsNoError":           (*host).resetOfNothingIsNoError,
+		"ConsoleIsThereAndBounded":          (*host).consoleIsThereAndBounded,
+		"ConsoleOfNothingIsNotFound":        (*host).consoleOfNothingIsNotFound,
 		"DestroyEndsAndForgets":             (*host).destroyEndsAndForgets,
 		"DestroyOfNothingIsNoError":         (*host).destroyOfNothingIsNoError,
 		"DeadMachineIsListedAndRestarted":   (*host).deadMachineIsListedAndRestarted,
@@ -249,6 +251,9 @@ func (h *host) badNamesAreRefused() {
 		}
 		if err := h.driver.Reset(t.Context(), id); !fault.Is(err, fault.Invalid) {
 			t.Errorf("Reset of %q = %v, want an Invalid fault", id, err)
+		}
+		if _, err := h.driver.Console(t.Context(), id); !fault.Is(err, fault.Invalid) {
+			t.Errorf("Console of %q = %v, want an Invalid fault", id, err)
 		}
 		if err := h.driver.Destroy(t.Context(), id); !fault.Is(err, fault.Invalid) {
 			t.Errorf("Destroy of %q = %v, want an Invalid fault", id, err)

@@ -15,10 +15,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/hypervisor/qemu/qmp"
 )
 
-// Console returns the end of what the guest wrote to its serial console, at
-// most 256 KiB. It is the guest's word: any bytes, not fit for a terminal as
-// it is. Returns a NotFound fault for a machine that doesn't exist; of one
-// that has ended it returns what was seen by the last call.
+// Console implements hypervisor.Driver. QEMU keeps the newest in memory; each call
+// takes that over into a file.
 func (d *Driver) Console(ctx context.Context, id string) ([]byte, error) {
 	if err := hypervisor.CheckID(id); err != nil {
 		return nil, err
