@@ -60,7 +60,8 @@ func readRules() (ruleset, error) {
 		}
 		if ch.Table.Family == nftables.TableFamilyNetdev {
 			r.there, r.taps[ch.Name] = true, ch.Hooknum != nil
-		} else if ch.Table.Family == nftables.TableFamilyINet {
+		}
+		if ch.Table.Family == nftables.TableFamilyINet {
 			r.there = true
 			if strings.HasPrefix(ch.Name, "version-") {
 				r.version = ch.Name
