@@ -8,6 +8,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hostkey"
+	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/store/storetest"
 	"github.com/cpucloud/cpucloud/internal/userdata"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -184,5 +186,31 @@ func TestHostKeysAreSetOnce(t *testing.T) {
 		want(t, "of another one", c.stored(second).HostKeys, []hostkey.Key{nextKey})
 		want(t, "and of the first", c.stored(id).HostKeys, []hostkey.Key{hostKey})
 		c.sound()
+	})
+}
+
+// What is kept of a request to know it again tells nobody its user data: without the
+// control plane's key a guess can't be tried on it.
+func TestUserDataIsNotInTheDigest(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
+		kept := map[string][]string{}
+		for range 2 { // control planes, each with a key of its own
+			c := newCloud(t, e.Open(t))
+			c.join(room(2))
+			anna := c.account("Anna", 8*price)
+			for key, d := range map[string]control.Deployment{"plain": wish(1), "given": giving(given)} {
+				d.RequestID = key
+				_, err := c.Deploy(t.Context(), anna, d)
+				c.must("Deploy", err)
+				c.must("Answers", c.db.Read(t.Context(), func(tx *store.Tx) error {
+					answers, err := tx.Answers(t.Context(), []store.Answer{{AccountID: anna.AccountID, Key: key}})
+					kept[key] = append(kept[key], answers[0].Request)
+					return err
+				}))
+			}
+		}
+		want(t, "digests of the same request are the same", kept["plain"][0] == kept["plain"][1], true)
+		want(t, "those with user data are not", kept["given"][0] != kept["given"][1], true)
 	})
 }
