@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -170,7 +171,7 @@ func TestHostKeysAreSetOnce(t *testing.T) {
 			{vm.Ready, []hostkey.Key{nextKey}, []hostkey.Key{hostKey}},
 			{vm.Ready, nil, []hostkey.Key{hostKey}},
 		} {
-			c.must("Observe", a.sees(vm.Sighting{ID: id, Generation: 1, Phase: step.phase, HostKeys: step.keys}))
+			c.must("Observe", a.sees(vm.Sighting{ID: id, Generation: 1, Phase: step.phase, HostKeys: step.keys, Reason: fmt.Sprint("step ", n)}))
 			if got := c.stored(id).HostKeys; len(got) != len(step.want) || len(got) > 0 && got[0] != step.want[0] {
 				t.Errorf("step %d: keys %q, want %q", n, got, step.want)
 			}

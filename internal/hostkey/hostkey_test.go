@@ -50,6 +50,7 @@ func TestParse(t *testing.T) {
 		"another type":     "ssh-rsa " + strings.Fields(ed)[1],
 		"an unknown type":  "ssh-dss AAAAB3NzaC1kc3M=",
 		"a certificate":    "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29t",
+		"a hardware key":   "sk-ssh-ed25519@openssh.com " + base64.StdEncoding.EncodeToString(ssh.Marshal(struct{ Type, Key, App string }{"sk-ssh-ed25519@openssh.com", strings.Repeat("k", 32), "ssh:"})),
 		"options":          `cert-authority ` + ed,
 		"a name in front":  "web " + ed,
 		"a marker":         "@cert-authority " + ed,

@@ -83,9 +83,6 @@ func (m *measurer) measure(n *yaml.Node, level int) (extent, error) {
 	}
 	e := extent{bytes: 1 + len(n.Value)}
 	for _, part := range parts {
-		if level >= mostDepth {
-			return e, tooDeep(n)
-		}
 		inner, err := m.measure(part, level+1)
 		if err != nil {
 			return e, err
@@ -96,14 +93,10 @@ func (m *measurer) measure(n *yaml.Node, level int) (extent, error) {
 		}
 	}
 	if level+e.depth > mostDepth {
-		return e, tooDeep(n)
+		return e, problemf("is nested more than %d deep in line %d", mostDepth, n.Line)
 	}
 	m.known[n] = e
 	return e, nil
-}
-
-func tooDeep(n *yaml.Node) error {
-	return problemf("is nested more than %d deep in line %d", mostDepth, n.Line)
 }
 
 // tags are those of YAML's own types, which are all that cloud-init's reader takes.
