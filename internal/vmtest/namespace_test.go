@@ -26,7 +26,7 @@ type namespace struct {
 // newNamespace makes a network with nothing but loopback; it ends with the test.
 func newNamespace(t *testing.T, name string) namespace {
 	t.Helper()
-	n := namespace{t, fmt.Sprintf("cpucloud-%d-%s", os.Getpid(), name)}
+	n := namespace{t, fmt.Sprintf("cpucloud-%d-%s-%s", os.Getpid(), t.Name(), name)}
 	n.host("ip", "netns", "add", n.name)
 	t.Cleanup(func() { n.host("ip", "netns", "delete", n.name) })
 	n.run("ip", "link", "set", "lo", "up")
