@@ -10,11 +10,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/cpucloud/cpucloud/internal/network/netns"
 )
 
 // namespace is a network of its own, like that of another machine.
@@ -53,25 +52,14 @@ func (n namespace) run(args ...string) {
 	}
 }
 
-// in runs fn on a thread inside. Sockets that it makes stay inside; goroutines
-// that it starts are not.
-func (n namespace) in(fn func() error) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine, and nobody else gets it
-		var inside *os.File
-		if inside, err = os.Open("/run/netns/" + n.name); err != nil {
-			return
-		}
-		defer inside.Close() //nolint:errcheck // it was only read
-		if err = unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
-			return
-		}
-		err = fn()
-	}()
-	<-done
-	return err
+// in runs fn inside, see [netns.Namespace.Do].
+func (n namespace) in(fn func() error) error {
+	inside, err := netns.Open("/run/netns/" + n.name)
+	if err != nil {
+		return err
+	}
+	defer inside.Close() //nolint:errcheck // it was only read
+	return inside.Do(fn)
 }
 
 // dial opens a connection from inside.
