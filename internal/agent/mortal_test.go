@@ -110,21 +110,25 @@ func TestAgentEndsAnywhere(t *testing.T) {
 	}
 }
 
+// wholeLife is what is ordered of a VM in each part of its life, and how far it
+// comes.
+var wholeLife = []struct {
+	ports []vm.Port
+	goal  vm.Goal
+	phase vm.Phase
+}{
+	{[]vm.Port{ssh}, vm.Run, vm.Ready},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready},
+	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted},
+	{[]vm.Port{ssh}, vm.Run, vm.Ready},
+	{nil, vm.Remove, vm.Absent},
+}
+
 func endAnywhere(r *rig, n int, after bool) {
 	o := order("0xA", 1, ssh)
 	disk := ""
 	sound := r.config
-	for _, stage := range []struct {
-		ports []vm.Port
-		goal  vm.Goal
-		phase vm.Phase
-	}{
-		{[]vm.Port{ssh}, vm.Run, vm.Ready},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready},
-		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted},
-		{[]vm.Port{ssh}, vm.Run, vm.Ready},
-		{nil, vm.Remove, vm.Absent},
-	} {
+	for _, stage := range wholeLife {
 		o.Ports, o.Goal = stage.ports, stage.goal
 		l := &life{left: n, after: after, end: func() {}}
 		r.config = sound
