@@ -3,6 +3,7 @@
 package vmtest_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 // namespace is a network of its own, like that of another machine.
 type namespace struct {
 	*testing.T
-	name string
+	name string // "" for the network that the test runs in
 }
 
 // newNamespace makes a network with nothing but loopback; it ends with the test.
@@ -42,7 +44,10 @@ func (n namespace) host(args ...string) {
 
 // command returns a command that runs inside.
 func (n namespace) command(args ...string) *exec.Cmd {
-	return exec.Command("ip", append([]string{"netns", "exec", n.name}, args...)...)
+	if n.name != "" {
+		args = append([]string{"ip", "netns", "exec", n.name}, args...)
+	}
+	return exec.Command(args[0], args[1:]...)
 }
 
 func (n namespace) run(args ...string) {
@@ -54,6 +59,9 @@ func (n namespace) run(args ...string) {
 
 // in runs fn inside, see [netns.Namespace.Do].
 func (n namespace) in(fn func() error) error {
+	if n.name == "" {
+		return fn()
+	}
 	inside, err := netns.Open("/run/netns/" + n.name)
 	if err != nil {
 		return err
@@ -95,7 +103,7 @@ func (n namespace) page(address, text string) {
 func (n namespace) wire(other namespace, number int) (near, far string) {
 	n.Helper()
 	near, far = fmt.Sprintf("cc%d-%da", os.Getpid()%10000, number), fmt.Sprintf("cc%d-%db", os.Getpid()%10000, number)
-	n.host("ip", "link", "add", near, "netns", n.name, "type", "veth", "peer", "name", far, "netns", other.name)
+	n.host("ip", "link", "add", near, "netns", n.name, "type", "veth", "peer", "name", far, "netns", cmp.Or(other.name, strconv.Itoa(os.Getpid())))
 	for _, end := range []struct {
 		namespace
 		link string
