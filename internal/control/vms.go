@@ -237,7 +237,7 @@ func (s *Service) update(ctx context.Context, tx *store.Tx, v vm.VM, u Update) e
 			text := "open ports changed to " + portList(ports)
 			if u.Cut {
 				v.Cut = v.Generation
-				text += "; connections through others are cut"
+				text += "; connections through others are to be cut"
 			}
 			if err := firstError(
 				tx.Revise(ctx, v.ServerID),

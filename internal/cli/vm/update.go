@@ -66,7 +66,7 @@ func update(s *session.Session) *cobra.Command {
 				s.Notef("warning: 22/tcp is closed now; SSH can't connect until `cpucloud vm update %s --add-port 22`", v.ID)
 			}
 			if u.Cut {
-				s.Notef("connections through closed ports are cut, those through open ones stay")
+				s.Notef("connections through closed ports end once its server has made the change, those through open ones stay")
 			}
 			if v, err = cloud.VM(cmd.Context(), v.ID); err != nil {
 				return err
