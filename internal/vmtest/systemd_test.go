@@ -3,10 +3,12 @@
 package vmtest_test
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +86,8 @@ func TestServerWithSystemd(t *testing.T) { //nolint:paralleltest // see TestLife
 		t.Errorf("machines %v run below the new agent, want %v", now, machines)
 	}
 
+	m.testRoutedCycles(anna, host)
+
 	m.cli(nord, "", "provider", "server", "drain", "rack-1", "--deadline", "2h", "--reason", "the rack moves")
 	if v, err := anna.VM(t.Context(), v.ID); err != nil || v.DrainedAt == nil {
 		t.Errorf("the customer is told of no end: %v, %v", v.DrainedAt, err)
@@ -99,6 +103,50 @@ func TestServerWithSystemd(t *testing.T) { //nolint:paralleltest // see TestLife
 	if left := units(t, "cpucloud-*"); len(left) != 0 {
 		t.Errorf("units %q are left", left)
 	}
+}
+
+// testRoutedCycles has thirty VMs come and go, three at a time, beside one that stays:
+// no tap, rule, route, scope, process or file of theirs is left.
+func (m *marketplace) testRoutedCycles(c *client.Client, host namespace) {
+	m.Helper()
+	before := m.traces(host)
+	for round := range 10 {
+		made := m.deploy(c, fmt.Sprint("round-", round), 3)
+		m.until("the machines run", func() bool { return len(units(m.T, "cpucloud-*.scope")) == 4 })
+		ids := make([]string, len(made))
+		for i, v := range made {
+			ids[i] = v.ID
+		}
+		if _, err := c.DeleteVMs(m.Context(), ids...); err != nil {
+			m.Fatal(err)
+		}
+		m.until("the machines are gone", func() bool { return len(units(m.T, "cpucloud-*.scope")) == 1 })
+	}
+	var after []string
+	m.until("all is as before", func() bool {
+		after = m.traces(host)
+		return slices.Equal(after, before)
+	})
+}
+
+// counted is what of nft's rules and ip's routes changes while nothing changes.
+var counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
+
+// traces names what VMs have on a server: in the kernel, below systemd, and in the
+// agent's folder.
+func (m *marketplace) traces(host namespace) []string {
+	m.Helper()
+	var all []string
+	for _, command := range []string{
+		"nft list ruleset", "ip -oneline link", "ip route show proto 86", "ip neigh show proxy", "ip neigh show nud permanent",
+		"systemctl list-units --all --plain --no-legend cpucloud-*", "find " + m.file("data", "agent", "vms") + " " + m.file("data", "host", "qemu") +
+			" " + m.file("data", "host", "routed"), "pgrep --list-name qemu-system",
+	} {
+		for line := range strings.Lines(counted.ReplaceAllString(host.output(strings.Fields(command)...), "")) {
+			all = append(all, line)
+		}
+	}
+	return all
 }
 
 // say runs a program inside, to its end, and returns all that it says.
