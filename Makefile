@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-net test-vm test-vm-full lint fuzz generate check \
-	bench bench-boot bench-idle bench-market bench-money gauges release clean
+	bench bench-agent bench-boot bench-idle bench-market bench-money gauges release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ deps:
 	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
 
 deps-test: deps
-	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && which nft ip strace >/dev/null || deploy/install-packages.sh deploy/packages-test
+	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && which nft ip strace mkfs.xfs mkfs.btrfs >/dev/null && [ -x /lib/systemd/systemd ] || deploy/install-packages.sh deploy/packages-test
 
 build: ## build bin/cpucloud
 	@mkdir -p bin
@@ -45,8 +45,8 @@ test-postgres: deps-test ## run the tests of the store and its users on a privat
 test-race: deps-test ## run the unit tests with the race detector
 	.ci/with-postgres go test -race ./...
 
-test-net: deps-test ## send real packets past the routed network's rules, in network namespaces (as root)
-	go test -count=1 -tags net -timeout 5m ./internal/network/...
+test-net: deps-test ## send real packets past the routed network's rules, in network namespaces (by sudo, if not root)
+	go test -count=1 -tags net -timeout 5m -exec "$$([ "$$(id -u)" = 0 ] || echo sudo)" ./internal/network/...
 
 test-vm: deps-test low-ports build image ## run the tests that boot real VMs
 	go test -count=1 -tags vm -timeout 15m ./internal/vmtest/...
@@ -74,7 +74,10 @@ check: lint ## what CI runs
 	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
 	$(MAKE) --no-print-directory test
 
-bench: bench-boot bench-idle bench-market bench-money ## run every bench
+bench: bench-agent bench-boot bench-idle bench-market bench-money ## run every bench
+
+bench-agent: deps deps-test build image ## what a server's agent adds to its VMs: starts, streams, ports, memory; as root
+	go run ./bench/agent
 
 bench-boot: deps low-ports build image ## time from POST to SSH against a bare QEMU, and of the answer to POST
 	go run ./bench/boot

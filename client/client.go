@@ -95,6 +95,7 @@ type call struct {
 	safe         bool      // doing it twice is doing it once
 	reads        bool      // it changes nothing, though its method is not GET
 	key          string    // Idempotency-Key, "" for none
+	match        string    // If-Match, "" for none
 }
 
 // get reads the JSON at path.
@@ -143,6 +144,9 @@ func (c *Client) once(ctx context.Context, r call, body []byte) error {
 	}
 	if r.key != "" {
 		req.Header.Set("Idempotency-Key", r.key)
+	}
+	if r.match != "" {
+		req.Header.Set("If-Match", `"`+r.match+`"`)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

@@ -84,15 +84,18 @@ func TestRequests(t *testing.T) {
 		`GET /v1/vms/a%2Fb`:                func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },
 		`POST /v1/vms/a%2Fb/reboot`:        func(ctx context.Context, c *client.Client) (any, error) { return c.RebootVM(ctx, "a/b", "r") },
 		`POST /v1/vms/a/reset`:             func(ctx context.Context, c *client.Client) (any, error) { return c.ResetVM(ctx, "a", "") },
+		`POST /v1/vms/a%2Fb/protect`:       func(ctx context.Context, c *client.Client) (any, error) { return nil, c.ProtectVM(ctx, "a/b") },
+		`POST /v1/vms/a/unprotect`:         func(ctx context.Context, c *client.Client) (any, error) { return nil, c.UnprotectVM(ctx, "a") },
 		`GET /v1/vms/a%2Fb/operations`:     func(ctx context.Context, c *client.Client) (any, error) { return c.Operations(ctx, "a/b") },
 		`GET /v1/operations/op_1?wait=25s`: func(ctx context.Context, c *client.Client) (any, error) { return c.WaitOperation(ctx, "op_1") },
 		`GET /vms/v3/status?ids=a%2Cb`:     func(ctx context.Context, c *client.Client) (any, error) { return c.VMStatuses(ctx, "a", "b") },
 		`PATCH /vms/v3 {"updates":[{"id":"a","vmName":"b"},{"id":"c","openPorts":[]}]}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.UpdateVMs(ctx, client.Update{ID: "a", Name: "b"}, client.Update{ID: "c", Ports: []client.Port{}})
 		},
-		`PATCH /v1/vms {"updates":[{"id":"a","openPorts":[],"cutConnections":true},{"id":"c","vmName":"d"}]}`: func(ctx context.Context, c *client.Client) (any, error) {
-			return nil, c.UpdateVMs(ctx, client.Update{ID: "a", Ports: []client.Port{}, Cut: true}, client.Update{ID: "c", Name: "d"})
+		`PUT /v1/vms/a%2Fb/ports {"confirmWithin":"1m0s","cutConnections":true,"openPorts":[]}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.SetPorts(ctx, "a/b", client.PortChange{Cut: true, Confirm: time.Minute})
 		},
+		`POST /v1/vms/a/ports/confirm`:   func(ctx context.Context, c *client.Client) (any, error) { return c.ConfirmPorts(ctx, "a") },
 		`DELETE /vms/v3 {"vmIds":["a"]}`: func(ctx context.Context, c *client.Client) (any, error) { return c.DeleteVMs(ctx, "a") },
 		`GET /ssh_keys`:                  func(ctx context.Context, c *client.Client) (any, error) { return c.SSHKeys(ctx) },
 		`POST /ssh_keys {"name":"l","publicKey":"ssh-ed25519 A"}`: func(ctx context.Context, c *client.Client) (any, error) {

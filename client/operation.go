@@ -66,3 +66,17 @@ func (c *Client) WaitOperation(ctx context.Context, id string) (Operation, error
 		}
 	}
 }
+
+// ProtectVM keeps a VM from being deleted until UnprotectVM.
+func (c *Client) ProtectVM(ctx context.Context, id string) error {
+	return c.protect(ctx, id, "protect")
+}
+
+// UnprotectVM lets a VM be deleted again.
+func (c *Client) UnprotectVM(ctx context.Context, id string) error {
+	return c.protect(ctx, id, "unprotect")
+}
+
+func (c *Client) protect(ctx context.Context, id, verb string) error {
+	return c.do(ctx, call{method: http.MethodPost, path: "/v1/vms/" + url.PathEscape(id) + "/" + verb, safe: true})
+}

@@ -53,6 +53,11 @@ type VM struct {
 	DrainedAt        *time.Time   `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
 	PublicIP         *string      `json:"publicIp"`                  // nil while it has none
 	Hostname         string       `json:"hostname,omitempty"`
+	PortsTag         string       `json:"portsEtag,omitempty"`      // names the open ports, see PortChange
+	PortsRevertAt    *time.Time   `json:"portsRevertAt,omitzero"`   // when they are changed back unless confirmed; nil for never
+	Protected        bool         `json:"protected,omitempty"`      // it can't be deleted until it is unprotected
+	Operation        string       `json:"operation,omitempty"`      // id of the operation that goes on, "" for none
+	AllowedActions   []string     `json:"allowedActions,omitempty"` // what can be done to it now
 	Ports            []Port       `json:"ports"`
 	OSImage          string       `json:"osImage"`
 	Datacenter       Datacenter   `json:"datacenter"`
@@ -154,8 +159,7 @@ type VMStatus struct {
 type Update struct {
 	ID    string `json:"id"`
 	Name  string `json:"vmName,omitempty"`
-	Ports []Port `json:"openPorts,omitzero"`      // the whole set; empty but not nil closes all
-	Cut   bool   `json:"cutConnections,omitzero"` // end the connections through ports that are closed; needs Ports
+	Ports []Port `json:"openPorts,omitzero"` // the whole set; empty but not nil closes all
 }
 
 // Deploy asks for VMs and returns once they are accepted, before they run.
@@ -240,11 +244,7 @@ func (c *Client) VMStatuses(ctx context.Context, ids ...string) ([]VMStatus, err
 // UpdateVMs makes all changes or none.
 func (c *Client) UpdateVMs(ctx context.Context, updates ...Update) error {
 	body := map[string]any{"updates": slices.Concat([]Update{}, updates)}
-	path := "/vms/v3"
-	if slices.ContainsFunc(updates, func(u Update) bool { return u.Cut }) {
-		path = "/v1/vms"
-	}
-	return c.do(ctx, call{method: http.MethodPatch, path: path, body: body})
+	return c.do(ctx, call{method: http.MethodPatch, path: "/vms/v3", body: body})
 }
 
 // DeleteVMs ends VMs, all or none, and returns the ids. What is left in their

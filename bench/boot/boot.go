@@ -7,10 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
-	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/bare"
 	"github.com/cpucloud/cpucloud/bench/internal/cloud"
+	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
 	"github.com/cpucloud/cpucloud/client"
 )
@@ -18,9 +18,9 @@ import (
 // race is a cloud and a bare QEMU that boot the same image in turns.
 type race struct {
 	*cloud.Cloud
-	bare  *bare
+	bare  *bare.Machine
 	image client.Image
-	key   identity
+	key   login.Identity
 	begun int
 }
 
@@ -29,7 +29,7 @@ type lap struct{ posted, started, active, ssh float64 }
 
 func benchBoot(ctx context.Context, binary, images string, rounds int) (err error) {
 	report.Progress("boot: starting a cloud")
-	c, err := cloud.Start(ctx, binary, images)
+	c, err := cloud.Start(ctx, cloud.Config{Binary: binary, Images: images, Flags: cloud.Loopback()})
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func benchBoot(ctx context.Context, binary, images string, rounds int) (err erro
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r := &race{Cloud: c}
-	if r.key, err = newIdentity(); err != nil {
+	if r.key, err = login.NewIdentity(); err != nil {
 		return err
 	}
 	if r.image, err = c.Image(ctx); err != nil {
@@ -90,7 +90,7 @@ func (r *race) warmUp(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if r.bare, err = bareOf(ctx, qemu, dir); err != nil {
+	if r.bare, err = bare.Of(ctx, qemu, dir); err != nil {
 		return fmt.Errorf("see how the cloud calls QEMU: %w", err)
 	}
 	return r.Delete(ctx, v.ID)
@@ -122,7 +122,7 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	r.begun++
 	begin := report.Now()
 	since := func() float64 { return report.Now().Sub(begin).Seconds() }
-	made, err := r.Deploy(ctx, deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.line))
+	made, err := r.Deploy(ctx, cloud.Deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.Line, 1))
 	if err != nil {
 		return l, v, err
 	}
@@ -135,38 +135,33 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	if err != nil {
 		return l, v, err
 	}
-	if err := r.key.login(ctx, r.image.Username, netip.AddrPortFrom(address, 22), begin); err != nil {
+	if err := r.key.Login(ctx, r.image.Username, netip.AddrPortFrom(address, 22), begin); err != nil {
 		return l, v, err
 	}
 	l.ssh = since()
-	l.started, err = started(v, begin)
+	started, err := cloud.Told(v, cloud.MachineStarted)
+	l.started = started.Sub(begin).Seconds()
 	return l, v, err
-}
-
-// started returns when QEMU ran, as the VM itself tells it.
-func started(v client.VM, begin time.Time) (float64, error) {
-	for _, e := range v.Timeline {
-		if strings.HasPrefix(e.Text, "machine started") {
-			return e.At.Sub(begin).Seconds(), nil
-		}
-	}
-	return 0, fmt.Errorf("vm %s doesn't tell when its machine started", v.ID)
 }
 
 // timeBare returns how long a bare QEMU takes from its start to a login. It
 // finds its disk made.
 func (r *race) timeBare(ctx context.Context) (float64, error) {
-	if err := r.bare.prepare(ctx); err != nil {
+	if err := r.bare.Prepare(ctx); err != nil {
+		return 0, err
+	}
+	card, err := bare.Forward(ctx)
+	if err != nil {
 		return 0, err
 	}
 	begin := report.Now()
-	at, stop, err := r.bare.start(ctx)
+	stop, err := r.bare.Start(ctx, card)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	if err := r.key.login(ctx, r.image.Username, at, begin); err != nil {
-		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.said())
+	if err := r.key.Login(ctx, r.image.Username, card.SSH, begin); err != nil {
+		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.Said())
 	}
 	return report.Now().Sub(begin).Seconds(), nil
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"time"
 
@@ -36,7 +35,7 @@ func main() {
 
 func bench(ctx context.Context, binary, images string, vms int) (err error) {
 	report.Progress("idle: starting a cloud")
-	c, err := cloud.Start(ctx, binary, images)
+	c, err := cloud.Start(ctx, cloud.Config{Binary: binary, Images: images, Flags: cloud.Loopback()})
 	if err != nil {
 		return err
 	}
@@ -61,7 +60,7 @@ func benchAlone(ctx context.Context, c *cloud.Cloud, binary string) error {
 	if err != nil {
 		return err
 	}
-	cpu, err := load(ctx, c.PID)
+	cpu, err := process.Load(ctx, window, c.PID)
 	if err != nil {
 		return err
 	}
@@ -103,37 +102,9 @@ func benchVMs(ctx context.Context, c *cloud.Cloud, vms int) error {
 		return err
 	}
 	report.Progress("idle: rests for %s with %d VMs", window, vms)
-	cpu, err := load(ctx, ours...)
+	cpu, err := process.Load(ctx, window, ours...)
 	if err != nil {
 		return err
 	}
 	return report.Print(append(figures, report.Figure{Name: "vms.cpu", Value: cpu, Unit: "%"})...)
-}
-
-// load returns the processor time that processes use, in percent of one core.
-func load(ctx context.Context, processes ...process.PID) (float64, error) {
-	before, err := used(processes)
-	if err != nil {
-		return 0, err
-	}
-	begin := report.Now()
-	if err := report.Pause(ctx, window); err != nil {
-		return 0, err
-	}
-	after, err := used(processes)
-	if err != nil {
-		return 0, err
-	}
-	return 100 * float64(after-before) / float64(report.Now().Sub(begin)), nil
-}
-
-func used(processes []process.PID) (sum time.Duration, err error) {
-	for _, p := range processes {
-		t, err := p.CPU()
-		if err != nil {
-			return 0, fmt.Errorf("processor time of %d: %w", p, err)
-		}
-		sum += t
-	}
-	return sum, nil
 }

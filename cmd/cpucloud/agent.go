@@ -136,7 +136,7 @@ func (a *agentFlags) run(ctx context.Context, sys cli.IO, m machine) (err error)
 
 // open opens the host over an open folder and looks at the machine.
 func (a *agentFlags) open(ctx context.Context, f *folder, sys cli.IO, m machine) (*host, capacity.Inventory, hypervisor.Facts, error) {
-	h, err := openHost(f.path, a.host, []string{hostPort(a.url)}, a.logger(sys))
+	h, err := openHost(ctx, f.path, a.host, []string{hostPort(a.url)}, a.logger(sys))
 	if err != nil {
 		return nil, capacity.Inventory{}, hypervisor.Facts{}, err
 	}

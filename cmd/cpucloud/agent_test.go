@@ -276,7 +276,7 @@ func TestMoreMemoryThanThereIs(t *testing.T) {
 	flags := hostFlags{total: capacity.Vector{RAMGiB: 1 << 20}, accelerator: "tcg"}
 	for _, allowed := range []bool{false, true} {
 		flags.anyRAM = allowed
-		h, err := lookAtHost(t.TempDir(), flags, slog.New(slog.DiscardHandler))
+		h, err := lookAtHost(t.Context(), t.TempDir(), flags, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ func (a *agentFlags) examination(ctx context.Context, sys cli.IO) (doctor.Config
 	if a.verbose {
 		log = a.logger(sys)
 	}
-	h, err := lookAtHost(dir, a.host, log)
+	h, err := lookAtHost(ctx, dir, a.host, log)
 	if err != nil {
 		return doctor.Config{}, err
 	}

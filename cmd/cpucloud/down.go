@@ -38,7 +38,7 @@ remove a VM for good, delete it.`,
 			}
 			defer f.Close() //nolint:errcheck // only a lock is let go
 			log := cloud.logger(sys.Err)
-			h, err := openHost(f.path, hostFlags{}, nil, log)
+			h, err := openHost(ctx, f.path, hostFlags{}, nil, log)
 			if err != nil {
 				return err
 			}

@@ -41,15 +41,18 @@ type host struct {
 
 // openHost opens the drivers over dir; nothing is started yet. Hosts in trusted
 // may be fetched from though they are private.
-func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (*host, error) {
-	if err := flags.net.keep(dir); err != nil {
+func openHost(ctx context.Context, dir string, flags hostFlags, trusted []string, log *slog.Logger) (*host, error) {
+	if err := flags.net.recall(dir); err != nil {
 		return nil, err
 	}
-	h, err := lookAtHost(dir, flags, log)
+	h, err := lookAtHost(ctx, dir, flags, log)
 	if err != nil {
 		return nil, err
 	}
 	if h.network, err = flags.net.open(dir, log); err != nil {
+		return nil, err
+	}
+	if err := flags.net.keep(dir); err != nil {
 		return nil, err
 	}
 	h.images, err = openImages(imagesDir(dir), flags.images, trusted, h.roots, log)
@@ -58,7 +61,7 @@ func openHost(dir string, flags hostFlags, trusted []string, log *slog.Logger) (
 
 // lookAtHost opens no more than it takes to look at the machine, also while an
 // agent runs in dir.
-func lookAtHost(dir string, flags hostFlags, log *slog.Logger) (*host, error) {
+func lookAtHost(ctx context.Context, dir string, flags hostFlags, log *slog.Logger) (*host, error) {
 	pool, err := flags.net.pool()
 	if err != nil {
 		return nil, err
@@ -81,7 +84,7 @@ func lookAtHost(dir string, flags hostFlags, log *slog.Logger) (*host, error) {
 	if flags.ioWeight < 0 || flags.ioWeight > 10_000 {
 		return nil, fault.Newf(fault.Invalid, "--vm-io-weight is 1 to 10000, not %d", flags.ioWeight)
 	}
-	driver, err := qemu.New(qemu.Config{
+	driver, err := qemu.New(ctx, qemu.Config{
 		Dir: filepath.Join(dir, "host", "qemu"), Accelerator: qemu.Accelerator(flags.accelerator), Users: users, IOWeight: flags.ioWeight,
 		Now: time.Now, Log: log,
 	})

@@ -159,20 +159,27 @@ func bitsPerSecond(s string) (int64, error) {
 
 func networkFile(dir string) string { return filepath.Join(dir, "host", "network.json") }
 
-// keep writes the flags down for later commands; without any, those that were
-// kept are taken.
-func (n *networkFlags) keep(dir string) error {
-	path := networkFile(dir)
-	if n.Kind == "" {
-		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read network flags: %w", err)
-		}
-		return json.Unmarshal(text, n)
+// recall takes the flags that were kept, where a command has none of its own.
+func (n *networkFlags) recall(dir string) error {
+	if n.Kind != "" {
+		return nil
 	}
+	text, err := os.ReadFile(networkFile(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read network flags: %w", err)
+	}
+	return json.Unmarshal(text, n)
+}
+
+// keep writes the flags down for commands that have none.
+func (n *networkFlags) keep(dir string) error {
+	if n.Kind == "" {
+		return nil
+	}
+	path := networkFile(dir)
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
@@ -180,11 +187,10 @@ func (n *networkFlags) keep(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make host folder: %w", err)
 	}
-	temp := path + ".part"
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
+	if err := replaceFile(path, text); err != nil {
 		return fmt.Errorf("keep network flags: %w", err)
 	}
-	return os.Rename(temp, path)
+	return nil
 }
 
 // proveNetwork returns an Unavailable fault when the network that was chosen

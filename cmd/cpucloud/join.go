@@ -104,7 +104,7 @@ func (j *join) enter(ctx context.Context) (server string, err error) {
 		return "", err
 	}
 	j.token = tokenFlags{token: token} // standard input is read only once
-	h, err := lookAtHost(f.path, j.host, j.logger(j.sys))
+	h, err := lookAtHost(ctx, f.path, j.host, j.logger(j.sys))
 	if err != nil {
 		return "", err
 	}

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -13,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/cli"
-	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
+	_ "github.com/cpucloud/cpucloud/internal/hypervisor/confine/early" // this program is the machines' helper too
 )
 
 func main() {
@@ -21,10 +20,6 @@ func main() {
 }
 
 func run() int {
-	if len(os.Args) > 1 && os.Args[1] == confine.Helper { // ahead of all else: a machine waits for it
-		fmt.Fprintln(os.Stderr, "Error:", confine.Main(os.Args[2:]))
-		return 1
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	syscall.Umask(0o077) // whatever is written here is for this user alone

@@ -16,13 +16,9 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/agent"
 	"github.com/cpucloud/cpucloud/internal/agent/local"
-	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == confine.Helper { // a machine that the tests start
-		os.Exit(run())
-	}
 	testscript.Main(m, map[string]func(){"cpucloud": func() { os.Exit(run()) }})
 }
 

@@ -82,7 +82,7 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	}
 	u.host.anyRAM = true
 	u.host.caFile = u.cloud.tlsCert // images of this control plane are fetched from it
-	h, err := openHost(f.path, u.host, []string{hostPort(s.URL)}, log)
+	h, err := openHost(ctx, f.path, u.host, []string{hostPort(s.URL)}, log)
 	if err != nil {
 		return err
 	}

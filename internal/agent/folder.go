@@ -27,7 +27,6 @@ const (
 
 	recordFile = "record.json"
 	baseFile   = "base.json"
-	diskFile   = "disk.qcow2"
 	seedFile   = "seed.iso"
 	// userDataFile holds a customer's secret.
 	userDataFile = "userdata.json"

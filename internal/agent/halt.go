@@ -43,13 +43,13 @@ func (k *keeper) halt(ctx context.Context, o vm.Order) error {
 	if err := k.Hypervisor.Destroy(ctx, o.ID); err != nil {
 		return fmt.Errorf("end machine: %w", err)
 	}
-	disk, err := k.folder.exists(diskName(o.ID))
+	disk, err := k.folder.form(o.ID)
 	if err != nil {
-		return fmt.Errorf("look for disk: %w", err)
+		return err
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
 		e.machine, e.Generation, e.Ready, e.Asked, e.Reason = "", o.Generation, false, time.Time{}, ""
-		if disk { // else there is nothing to tell of
+		if disk != "" { // else there is nothing to tell of
 			e.Halted = true
 			e.tell(key, k.Now(), text)
 		}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -15,6 +16,7 @@ type keeper struct {
 	slots  chan struct{}      // bounds the machines that are started at once
 	busy   map[string]*worker // by VM; only run's goroutine touches it
 	pruned time.Time          // when images were last pruned
+	clones bool               // whether new disks are clones of images
 }
 
 // worker is one task in work.
@@ -26,7 +28,10 @@ type worker struct {
 }
 
 func newKeeper(c Config, f *folder, b *book) *keeper {
-	return &keeper{Config: c, folder: f, book: b, slots: make(chan struct{}, c.Launches), busy: map[string]*worker{}}
+	return &keeper{
+		Config: c, folder: f, book: b, slots: make(chan struct{}, c.Launches), busy: map[string]*worker{},
+		clones: c.Disks.Clones(filepath.Join(f.path, vmsDir)),
+	}
 }
 
 // run looks, plans and acts until ctx is cancelled, and returns when the last

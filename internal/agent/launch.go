@@ -25,6 +25,11 @@ type Disks interface {
 	// Overlay makes a disk of diskBytes on base at path, whole or not at all.
 	// A disk that is there already stays as it is.
 	Overlay(ctx context.Context, base image.Base, path string, diskBytes int64) error
+	// Clone makes a disk of diskBytes at path that is a copy of base and doesn't
+	// need it any more. It is as whole as those of Overlay.
+	Clone(ctx context.Context, base image.Base, path string, diskBytes int64) error
+	// Clones reports whether Clone works for disks in the folder dir.
+	Clones(dir string) bool
 	// Prune removes images that are not in use, were not asked for for long, or
 	// are too many, and returns how many bytes that freed.
 	Prune(inUse func(digest string) bool) (int64, error)
@@ -52,7 +57,8 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := k.disk(ctx, o, base); err != nil {
+	disk, err := k.disk(ctx, o, base)
+	if err != nil {
 		return err
 	}
 	link := linkOf(o)
@@ -64,21 +70,22 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	}
 	k.book.update(ctx, o.ID, func(e *entry) { e.link = &link })
 	k.book.tell(ctx, o.ID, "network", fmt.Sprintf("%s ready, open ports: %s", k.addresses(link), portList(o.Ports)))
-	return k.machine(ctx, o, base, link)
+	return k.machine(ctx, o, disk, link)
 }
 
-// base returns what the VM's disk lies on. It is written down before a disk is
-// made, and never asked of the web again: what is at the URL may have changed.
+// base returns what the VM's disk is made of. It is written down before a disk is
+// made, and never asked of the web again: what is at the URL may have changed. A
+// disk that doesn't need it has none.
 func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
+	made, err := k.folder.form(o.ID)
+	if err != nil || made == cloned {
+		return image.Base{}, err
+	}
 	var base image.Base
 	if kept, err := k.folder.read(baseName(o.ID), &base); kept || err != nil {
 		return base, err
 	}
-	made, err := k.folder.exists(diskName(o.ID))
-	if err != nil {
-		return base, fmt.Errorf("look for disk: %w", err)
-	}
-	if made {
+	if made == overlaid {
 		return base, errors.New("there is a disk, but the record of its base is lost")
 	}
 	k.book.tell(ctx, o.ID, "image", "fetching the image")
@@ -124,18 +131,6 @@ func (k *keeper) progress(ctx context.Context, id string) func(image.Progress) {
 	}
 }
 
-// disk makes the VM's disk unless there is one: it is never made twice.
-func (k *keeper) disk(ctx context.Context, o vm.Order, base image.Base) error {
-	if made, err := k.folder.exists(diskName(o.ID)); made || err != nil {
-		return err
-	}
-	if err := k.Disks.Overlay(ctx, base, k.folder.vmPath(o.ID, diskFile), o.StorageGiB<<30); err != nil {
-		return fmt.Errorf("make disk: %w", err)
-	}
-	k.book.tell(ctx, o.ID, "disk", fmt.Sprintf("disk of %d GiB made", o.StorageGiB))
-	return nil
-}
-
 // seed writes the disk that the VM reads at boot. It is written anew before
 // each start, because the network may have changed under a VM that was down.
 func (k *keeper) seed(o vm.Order, link network.Link) error {
@@ -175,7 +170,7 @@ func (k *keeper) userData(o vm.Order) (userdata.Text, error) {
 }
 
 // machine starts the VM's machine.
-func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link network.Link) error {
+func (k *keeper) machine(ctx context.Context, o vm.Order, disk hypervisor.Disk, link network.Link) error {
 	plug, err := k.Network.Plug(ctx, o.ID)
 	if err != nil {
 		return fmt.Errorf("plug in: %w", err)
@@ -186,14 +181,8 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, base image.Base, link 
 	k.book.update(ctx, o.ID, func(e *entry) { again, e.Ready, e.Asked = !e.Started.IsZero(), false, time.Time{} })
 	err = k.Hypervisor.Ensure(ctx, hypervisor.Machine{
 		ID: o.ID, VCPU: int(o.VCPU), RAMGiB: int(o.RAMGiB),
-		Disks: []hypervisor.Disk{
-			{
-				Path: k.folder.vmPath(o.ID, diskFile), Format: hypervisor.QCOW2, Bytes: o.StorageGiB << 30,
-				Backing: &hypervisor.Disk{Path: base.Path, Format: hypervisor.Format(base.Format), ReadOnly: true},
-			},
-			{Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true},
-		},
-		NIC: hypervisor.NIC{MAC: link.MAC, Kind: hypervisor.PlugKind(plug.Kind), File: plug.File},
+		Disks: []hypervisor.Disk{disk, {Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true}},
+		NIC:   hypervisor.NIC{MAC: link.MAC, Kind: hypervisor.PlugKind(plug.Kind), File: plug.File},
 	})
 	if err != nil {
 		return fmt.Errorf("start machine: %w", err)

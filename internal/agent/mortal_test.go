@@ -96,6 +96,10 @@ func (m mortalDisks) Overlay(ctx context.Context, base image.Base, path string, 
 	return m.do(func() error { return m.disks.Overlay(context.WithoutCancel(ctx), base, path, size) })
 }
 
+func (m mortalDisks) Clone(ctx context.Context, base image.Base, path string, size int64) error {
+	return m.do(func() error { return m.disks.Clone(context.WithoutCancel(ctx), base, path, size) })
+}
+
 // An agent that ends at any thing it does, in each part of a VM's life, is
 // followed by one that brings the VM where it belongs, on the disk it had.
 func TestAgentEndsAnywhere(t *testing.T) {
@@ -110,23 +114,27 @@ func TestAgentEndsAnywhere(t *testing.T) {
 	}
 }
 
+// wholeLife is what is ordered of a VM in each part of its life, and how far it
+// comes.
+var wholeLife = []struct {
+	ports   []vm.Port
+	goal    vm.Goal
+	phase   vm.Phase
+	restart bool
+}{
+	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
+	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
+	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
+	{nil, vm.Remove, vm.Absent, false},
+}
+
 func endAnywhere(r *rig, n int, after bool) {
 	o := order("0xA", 1, ssh)
 	disk := ""
 	sound := r.config
-	for _, stage := range []struct {
-		ports   []vm.Port
-		goal    vm.Goal
-		phase   vm.Phase
-		restart bool
-	}{
-		{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
-		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
-		{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-		{nil, vm.Remove, vm.Absent, false},
-	} {
+	for _, stage := range wholeLife {
 		o.Ports, o.Goal = stage.ports, stage.goal
 		begun := r.starts("0xA")
 		if stage.restart {

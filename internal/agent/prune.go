@@ -44,7 +44,7 @@ func (k *keeper) prune(ctx context.Context) {
 func (k *keeper) usedImages() (map[string]bool, error) { return k.folder.usedImages() }
 
 // UsedImages returns the digests of the images that disks of the agent in dir lie
-// on, whether it runs or not.
+// on, or are just made of, whether it runs or not.
 func UsedImages(dir string) (map[string]bool, error) {
 	f := &folder{path: filepath.Join(dir, agentDir)}
 	root, err := os.OpenRoot(f.path)
@@ -66,6 +66,13 @@ func (f *folder) usedImages() (map[string]bool, error) {
 	}
 	used := map[string]bool{}
 	for _, id := range ids {
+		made, err := f.form(id)
+		if err != nil {
+			return nil, err
+		}
+		if made == cloned {
+			continue
+		}
 		var base image.Base
 		if _, err := f.read(baseName(id), &base); err != nil {
 			return nil, fmt.Errorf("base of VM %s: %w", id, err)

@@ -113,5 +113,3 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 func recordName(id string) string { return filepath.Join(vmsDir, id, recordFile) }
 
 func baseName(id string) string { return filepath.Join(vmsDir, id, baseFile) }
-
-func diskName(id string) string { return filepath.Join(vmsDir, id, diskFile) }

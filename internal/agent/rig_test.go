@@ -230,6 +230,8 @@ func (c *control) RoundTrip(r *http.Request) (*http.Response, error) {
 type disks struct {
 	dir       string
 	fetchTime time.Duration
+	clones    bool
+	cloning   error // what becomes of it
 
 	mu      sync.Mutex
 	failure error         // of Fetch
@@ -260,6 +262,15 @@ func (d *disks) Get(ctx context.Context, r image.Request) (image.Base, error) {
 	base := image.Base{Path: d.dir + "/base.raw", Format: "raw", Digest: "abc", Checksum: checksum}
 	return base, os.WriteFile(base.Path, []byte(r.URL), 0o600)
 }
+
+func (d *disks) Clone(ctx context.Context, base image.Base, path string, size int64) error {
+	if d.cloning != nil {
+		return d.cloning
+	}
+	return d.Overlay(ctx, base, path, size)
+}
+
+func (d *disks) Clones(string) bool { return d.clones }
 
 func (d *disks) Overlay(ctx context.Context, _ image.Base, path string, size int64) error {
 	if _, err := os.Stat(path); err == nil {
@@ -472,9 +483,13 @@ func (r *rig) folders() []string {
 
 // disk returns what is on a VM's disk.
 func (r *rig) disk(id string) string {
-	text, err := os.ReadFile(r.dir + "/agent/vms/" + id + "/disk.qcow2")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.Fatalf("read disk: %v", err)
+	var all string
+	for _, name := range []string{"disk.qcow2", "disk.raw"} { // of which there is one
+		text, err := os.ReadFile(r.dir + "/agent/vms/" + id + "/" + name)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			r.Fatalf("read disk: %v", err)
+		}
+		all += string(text)
 	}
-	return string(text)
+	return all
 }

@@ -53,7 +53,6 @@ func (a *api) routes() {
 	handle(a, deployVMs, a.deployVMs)
 	handle(a, listVMs, a.listVMs)
 	handle(a, updateVMs, a.updateVMs)
-	handle(a, updateVMsAndCut, a.updateVMsAndCut)
 	handle(a, deleteVMs, a.deleteVMs)
 	handle(a, vmStatuses, a.vmStatuses)
 	handle(a, createQuote, a.createQuote)

@@ -87,8 +87,11 @@ type storyAnswer struct {
 	} `json:"payment"`
 	Drained *time.Time `json:"drainedAt"`
 
-	Operation *string  `json:"operation"`
-	Allowed   []string `json:"allowedActions"`
+	PortsTag  string     `json:"portsEtag"`
+	RevertsAt *time.Time `json:"portsRevertAt"`
+	Protected bool       `json:"protected"`
+	Operation *string    `json:"operation"`
+	Allowed   []string   `json:"allowedActions"`
 	HostKeys  []struct {
 		Type        string `json:"type"`
 		Fingerprint string `json:"fingerprint"`

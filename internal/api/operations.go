@@ -36,6 +36,29 @@ var (
 		"It starts again at once, as by the reset button: its guest is not asked, and what it had not written to its disk is lost.")
 )
 
+// protection is an operation that sets whether a VM is protected.
+func protection(verb, id, summary, text string) operation {
+	return operation{
+		method: http.MethodPost, path: "/v1/vms/{id}/" + verb, id: id, tag: "Virtual machines", status: http.StatusNoContent,
+		summary: summary, text: text + " It may be repeated.",
+		refusals: map[int]string{http.StatusNotFound: `no VM with id "` + exampleID + `"`},
+	}
+}
+
+var (
+	protectVM = protection("protect", "protectVM", "Protect a VM from being deleted",
+		"DELETE is refused with 409 until it is unprotected. What becomes of a VM that is not paid, or whose provider ends it, stays as it is.")
+	unprotectVM = protection("unprotect", "unprotectVM", "Let a VM be deleted again", "It runs on; only DELETE is possible again.")
+)
+
+func (a *api) protectVM(c *call, _ none) (none, error) {
+	return none{}, a.control.Protect(c.Context(), c.who, c.PathValue("id"), true)
+}
+
+func (a *api) unprotectVM(c *call, _ none) (none, error) {
+	return none{}, a.control.Protect(c.Context(), c.who, c.PathValue("id"), false)
+}
+
 // Operation is something that is done to a VM and takes its time.
 type Operation struct {
 	ID        string     `json:"id"`
@@ -112,6 +135,10 @@ func (a *api) listOperations(c *call, _ none) ([]Operation, error) {
 func (a *api) lifeRoutes() {
 	handle(a, rebootVM, a.rebootVM)
 	handle(a, resetVM, a.resetVM)
+	handle(a, setPorts, a.setPorts)
+	handle(a, confirmPorts, a.confirmPorts)
+	handle(a, protectVM, a.protectVM)
+	handle(a, unprotectVM, a.unprotectVM)
 	handle(a, getOperation, a.getOperation)
 	handle(a, listOperations, a.listOperations)
 }

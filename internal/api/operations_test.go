@@ -27,7 +27,7 @@ func TestOperations(t *testing.T) {
 	c.report(vm.Ready)
 	var story storyAnswer
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "reboot", "reset", "delete"}) {
+	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "reboot", "reset", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	before := c.send("GET", "/vms/v3", "").body
@@ -40,7 +40,7 @@ func TestOperations(t *testing.T) {
 	}
 	c.send("POST", path+"/reset", "").refused(http.StatusConflict, "another operation goes on: reboot, "+begun.ID)
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation == nil || *story.Operation != begun.ID || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "delete"}) {
+	if story.Operation == nil || *story.Operation != begun.ID || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	if now := c.send("GET", "/vms/v3", "").body; now != before {
@@ -65,4 +65,24 @@ func TestOperations(t *testing.T) {
 	c.sendAs(stranger, "POST", path+"/reset", "").refused(http.StatusNotFound, "no VM")
 	c.send("GET", "/v1/operations/op_1", "").refused(http.StatusNotFound, "no operation")
 	c.send("GET", "/v1/operations/"+begun.ID+"?wait=soon", "").refused(http.StatusUnprocessableEntity, "wait")
+}
+
+// DELETE of a protected VM is refused in both of its forms' words, and changes nothing.
+func TestProtection(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	id := c.deploy("1")[0]
+	c.report(vm.Ready)
+	path, deletion := "/v1/vms/"+id, `{"vmIds": ["`+id+`"]}`
+	c.send("POST", path+"/protect", "").wants(http.StatusNoContent, nil)
+	var story storyAnswer
+	c.send("GET", path, "").wants(http.StatusOK, &story)
+	if !story.Protected || slices.Contains(story.Allowed, "delete") || slices.Contains(story.Allowed, "protect") || !slices.Contains(story.Allowed, "unprotect") {
+		t.Errorf("protected %t, allowed %v", story.Protected, story.Allowed)
+	}
+	c.send("DELETE", "/vms/v3", deletion).refused(http.StatusConflict, "VM web-1 is protected")
+	_, stranger := c.newAccount("Bert", "customer")
+	c.sendAs(stranger, "POST", path+"/unprotect", "").refused(http.StatusNotFound, "no VM")
+	c.send("POST", path+"/unprotect", "").wants(http.StatusNoContent, nil)
+	c.send("DELETE", "/vms/v3", deletion).wants(http.StatusOK, nil)
 }

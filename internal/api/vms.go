@@ -66,13 +66,10 @@ func vmOf(v control.VM) VM {
 		ID: v.ID, Name: v.Name, Status: string(v.State), Price: v.Price, Reserved: v.Reserved, Spent: v.Spent,
 		Resources: partsOf(v.Spec.Demand(), v.Hardware), CreatedAt: v.CreatedAt.UTC(), StatusChangedAt: v.Since.UTC(),
 		TerminatedAt: moment(v.EndedAt), Image: v.Spec.Image, Datacenter: datacenterOf(v.Datacenter),
-		PublicIP: addressOf(v), Ports: make([]openPort, len(v.Spec.Ports)),
+		PublicIP: addressOf(v), Ports: openPorts(v.Spec.Ports),
 	}
 	if !v.State.Ended() {
 		out.NextBillingAt = moment(v.NextBilling)
-	}
-	for i, p := range v.Spec.Ports {
-		out.Ports[i] = openPort{Port: integer(p.Number), Protocol: string(p.Protocol)}
 	}
 	return out
 }
@@ -156,34 +153,8 @@ var updateVMs = operation{
 	},
 }
 
-// updateVMsAndCut is updateVMs with what the API that others have published has
-// no member for.
-var updateVMsAndCut = operation{
-	method: http.MethodPatch, path: "/v1/vms", id: "updateVMsAndConnections", tag: "Virtual machines", status: http.StatusNoContent,
-	summary: "Change names and open ports of VMs, and cut connections",
-	text: "Like PATCH /vms/v3. Connections through a port that is closed go on, unless `cutConnections` is true: then they end, once, " +
-		"when the change is made. Those through ports that stay open are left alone.",
-	request: `{"updates": [{"id": "` + exampleID + `", "openPorts": [{"port": 22, "protocol": "tcp"}], "cutConnections": true}]}`,
-	refusals: map[int]string{
-		http.StatusBadRequest:          "updates.cutConnections has to be true or false, not string",
-		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
-		http.StatusUnprocessableEntity: "cutConnections needs openPorts",
-	},
-}
-
 type updateRequest struct {
 	Updates []vmUpdate `json:"updates"`
-}
-
-type updateAndCutRequest struct {
-	Updates []vmUpdateAndCut `json:"updates"`
-}
-
-type vmUpdateAndCut struct {
-	ID    string     `json:"id"`
-	Name  *string    `json:"vmName,omitempty" pattern:"^[A-Za-z0-9-]+$"`
-	Ports []openPort `json:"openPorts,omitempty" maxItems:"51" doc:"The whole set."`
-	Cut   bool       `json:"cutConnections,omitempty" doc:"End the connections through ports that are closed. Needs openPorts."`
 }
 
 type vmUpdate struct {
@@ -196,22 +167,8 @@ func (a *api) updateVMs(c *call, in updateRequest) (none, error) {
 	if in.Updates == nil {
 		return none{}, missing("updates")
 	}
-	same := make([]vmUpdateAndCut, len(in.Updates))
-	for i, u := range in.Updates {
-		same[i] = vmUpdateAndCut{ID: u.ID, Name: u.Name, Ports: u.Ports}
-	}
-	return a.updateVMsAndCut(c, updateAndCutRequest{same})
-}
-
-func (a *api) updateVMsAndCut(c *call, in updateAndCutRequest) (none, error) {
-	if in.Updates == nil {
-		return none{}, missing("updates")
-	}
 	updates := make([]control.Update, len(in.Updates))
 	for i, u := range in.Updates {
-		if u.Cut && u.Ports == nil {
-			return none{}, fault.New(fault.Invalid, "cutConnections needs openPorts")
-		}
 		ports, err := portsOf(u.Ports)
 		if err != nil {
 			return none{}, err
@@ -219,7 +176,7 @@ func (a *api) updateVMsAndCut(c *call, in updateAndCutRequest) (none, error) {
 		if u.ID == "" {
 			return none{}, missing("updates.id")
 		}
-		updates[i] = control.Update{ID: u.ID, Name: u.Name, Ports: ports, Cut: u.Cut}
+		updates[i] = control.Update{ID: u.ID, Name: u.Name, Ports: ports}
 	}
 	return none{}, a.control.UpdateVMs(c.Context(), c.who, updates)
 }
@@ -234,6 +191,7 @@ var deleteVMs = operation{
 	refusals: map[int]string{
 		http.StatusBadRequest:          "vmIds has to be an array, not string",
 		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
+		http.StatusConflict:            "VM web-1 is protected: nothing was deleted; unprotect it first, if it is really to go",
 		http.StatusUnprocessableEntity: "vmIds is missing",
 	},
 }
@@ -273,7 +231,8 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "delete"],
+		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
+		"protected": false,
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
@@ -293,6 +252,10 @@ type VMLook struct {
 	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
 	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
 
+	PortsTag  string     `json:"portsEtag" doc:"Names the open ports, for If-Match of PUT /v1/vms/{id}/ports."`
+	RevertsAt *time.Time `json:"portsRevertAt" nullable:"true" doc:"When the ports are changed back, unless their change is confirmed before; null for never."`
+
+	Protected bool     `json:"protected" doc:"It can't be deleted until it is unprotected."`
 	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
 	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
 }
@@ -326,8 +289,9 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline)}
+	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected}
 	if !v.State.Ended() {
+		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
 	}
 	if v.Operation != "" {
@@ -351,7 +315,8 @@ var listVMLooks = operation{
 	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
 	query:   listVMs.query,
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "delete"]}]`,
+		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
+		"protected": false}]`,
 	refusals: listVMs.refusals,
 }
 

@@ -213,27 +213,6 @@ func TestUpdate(t *testing.T) {
 	c.send("PATCH", "/vms/v3", `{"updates": []}`).wants(http.StatusNoContent, nil)
 }
 
-// Connections are cut by a member that the API which others have published lacks.
-func TestUpdateCutsConnections(t *testing.T) {
-	t.Parallel()
-	c := newCloud(t)
-	id := c.deploy("1")[0]
-	patch := func(path, update string) answer {
-		t.Helper()
-		return c.send("PATCH", path, `{"updates": [{"id": "`+id+`", `+update+`}]}`)
-	}
-	patch("/v1/vms", `"vmName": "web-2", "openPorts": [{"port": 80, "protocol": "tcp"}], "cutConnections": true`).wants(http.StatusNoContent, nil)
-	if v := c.one(id); v.Name != "web-2" || !slices.Equal(v.Ports, []portAnswer{{80, "tcp"}}) {
-		t.Errorf("the VM is %+v", v)
-	}
-	patch("/v1/vms", `"openPorts": [], "cutConnections": false`).wants(http.StatusNoContent, nil)
-	patch("/v1/vms", `"cutConnections": true`).refused(422, "cutConnections needs openPorts")
-	patch("/v1/vms", `"openPorts": [], "cutConnections": "yes"`).refused(400, "updates.cutConnections has to be true or false")
-	c.send("PATCH", "/v1/vms", `{}`).refused(422, "updates is missing")
-	// There it is one of the members that nobody knows.
-	patch("/vms/v3", `"openPorts": [], "cutConnections": "yes"`).wants(http.StatusNoContent, nil)
-}
-
 func TestBadUpdates(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)

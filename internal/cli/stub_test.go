@@ -159,14 +159,14 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.update(w, body)
 	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset":
 		s.operate(w, r)
+	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
+		s.protect(w, r)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
-	case "PATCH /v1/vms":
-		if cut, _ := body["updates"].([]any)[0].(doc)["cutConnections"].(bool); !cut {
-			refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("not as the script asked: %v", body))
-			return
-		}
-		s.update(w, body)
+	case "PUT /v1/vms/" + vmOf(r) + "/ports":
+		s.setPorts(w, r, body)
+	case "POST /v1/vms/" + vmOf(r) + "/ports/confirm":
+		answer(w, http.StatusOK, portsOf(s.vms[s.find(vmOf(r))], nil))
 	case "DELETE /vms/v3":
 		s.remove(w, body)
 	case "GET /v1/account":

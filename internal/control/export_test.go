@@ -5,6 +5,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // Waiting returns how many orders wait while a group is stored; busy is false
@@ -40,3 +41,6 @@ func (s *Service) Lookout(ctx context.Context, tx *store.Tx) ([]string, error) {
 	l, err := s.look(ctx, tx)
 	return l.accounts, err
 }
+
+// PortList is how ports are told.
+func PortList(ports []vm.Port) string { return portList(ports) }

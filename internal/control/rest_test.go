@@ -81,7 +81,8 @@ func TestCut(t *testing.T) {
 		id := c.deploy(anna)
 		update := func(cut bool, ports ...vm.Port) vm.Order {
 			t.Helper()
-			c.must("UpdateVMs", c.UpdateVMs(t.Context(), anna, []control.Update{{ID: id, Ports: append([]vm.Port{}, ports...), Cut: cut}}))
+			_, err := c.SetPorts(t.Context(), anna, id, control.PortChange{Ports: append([]vm.Port{}, ports...), Cut: cut})
+			c.must("SetPorts", err)
 			return a.orders()[0]
 		}
 		ssh, web := vm.Port{Number: 22, Protocol: vm.TCP}, vm.Port{Number: 80, Protocol: vm.TCP}
@@ -99,6 +100,6 @@ func TestCut(t *testing.T) {
 			want(t, "generation", step.order.Generation, step.generation)
 			want(t, "generation of the cut", step.order.Cut, step.cut)
 		}
-		wantTold(t, "VM", c.story(anna, id).Timeline, "open ports changed to 22/tcp, 80/tcp; connections through others are cut")
+		wantTold(t, "VM", c.story(anna, id).Timeline, "open ports changed to 22/tcp, 80/tcp; connections through others are to be cut")
 	})
 }

@@ -142,6 +142,7 @@ func (s *Service) money() []duty {
 		{"replenish", "VMs go on that were short of money", s.Replenish},
 		{"quotes", "quotes expired", s.ExpireQuotes},
 		{"drains", "drains ended", s.EndDrains},
+		{"ports", "ports were changed back", s.RevertPorts},
 		{"operations", "gave up operations of VMs", s.EndOperations},
 		{"warn", "accounts were warned that their funds run low", s.Warn},
 	}

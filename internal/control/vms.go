@@ -182,7 +182,6 @@ type Update struct {
 	ID    string
 	Name  *string
 	Ports []vm.Port // the whole set; nil leaves it, empty closes all
-	Cut   bool      // end the connections through ports that are closed, too
 }
 
 // UpdateVMs makes all changes or none. Returns NotFound for an unknown,
@@ -231,20 +230,8 @@ func (s *Service) update(ctx context.Context, tx *store.Tx, v vm.VM, u Update) e
 		if err != nil {
 			return err
 		}
-		if !slices.Equal(ports, v.Spec.Ports) || u.Cut {
-			v.Spec.Ports = ports
-			v.Generation++
-			text := "open ports changed to " + portList(ports)
-			if u.Cut {
-				v.Cut = v.Generation
-				text += "; connections through others are cut"
-			}
-			if err := firstError(
-				tx.Revise(ctx, v.ServerID),
-				tx.PutEvent(ctx, v.ID, s.happened("ports", now, text)),
-			); err != nil {
-				return err
-			}
+		if err := s.setPorts(ctx, tx, &v, ports, PortChange{}); err != nil {
+			return err
 		}
 	}
 	return tx.UpdateVM(ctx, v)
@@ -284,6 +271,9 @@ func (s *Service) DeleteVMs(ctx context.Context, who account.Actor, ids []string
 			}
 			if slices.Contains(removed, v.ID) {
 				continue
+			}
+			if err := v.Refuses(vm.Delete, nil); err != nil {
+				return err
 			}
 			removed = append(removed, v.ID)
 			if err := s.end(ctx, tx, v, vm.Deleted, "deleted by its customer"); err != nil {

@@ -54,6 +54,7 @@ type Facts struct {
 	Version     string // of the hypervisor, such as "7.2.22"
 	Accelerator string // "kvm" or "tcg"
 	Reason      string // why this accelerator, for the operator
+	Limits      string // what holds machines to their limits, "" if nothing does
 	Weaker      string // what keeps machines from being confined in full here, "" for nothing
 }
 

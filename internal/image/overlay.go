@@ -18,13 +18,24 @@ import (
 // it is. Returns an Invalid fault when base doesn't fit, an Unavailable one
 // when qemu-img is missing.
 func (c *Cache) Overlay(ctx context.Context, base Base, path string, diskBytes int64) error {
+	// qemu-img is told not to look (-u): it may open nothing but the new disk, which
+	// it gets as an open file. One that outlives a crash of this process must not
+	// write to what the next process makes under that name.
+	return makeDisk(base, path, diskBytes, func(disk *os.File) error {
+		return c.qemuImg(ctx, disk, "create", "-q", "-u", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
+			childPath, strconv.FormatInt(diskBytes, 10))
+	})
+}
+
+// makeDisk makes a disk of diskBytes on base at path. fill fills it under another
+// name, so that a crash leaves no disk that looks finished.
+func makeDisk(base Base, path string, diskBytes int64, fill func(disk *os.File) error) error {
 	if err := tooLarge(base.VirtualBytes, diskBytes); err != nil {
 		return err
 	}
 	if !filepath.IsAbs(path) || !filepath.IsAbs(base.Path) {
 		return fault.Newf(fault.Internal, "disk paths have to be absolute: %q, %q", path, base.Path)
 	}
-	// qemu-img is told not to look (-u): it may open nothing but the new disk.
 	if info, err := os.Lstat(base.Path); err != nil || !info.Mode().IsRegular() {
 		return fault.Newf(fault.Internal, "the image %s of a disk is not there", base.Path)
 	}
@@ -42,14 +53,12 @@ func (c *Cache) Overlay(ctx context.Context, base Base, path string, diskBytes i
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("look for disk: %w", err)
 	}
-	return c.makeOverlay(ctx, root, name, base, diskBytes)
+	return replace(root, name, fill)
 }
 
-// makeOverlay writes the overlay under another name first, so that a crash
-// leaves no disk that looks finished. qemu-img gets the open file, not its name:
-// one that outlives a crash of this process must not write to what the next
-// process makes under that name.
-func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, base Base, diskBytes int64) error {
+// replace puts a file that fill fills in place of the one called name, all of it
+// or nothing.
+func replace(root *os.Root, name string, fill func(*os.File) error) error {
 	temp := name + tempSuffix
 	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove half-made disk: %w", err)
@@ -58,8 +67,7 @@ func (c *Cache) makeOverlay(ctx context.Context, root *os.Root, name string, bas
 	if err != nil {
 		return fmt.Errorf("create disk: %w", err)
 	}
-	err = c.qemuImg(ctx, f, "create", "-q", "-u", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
-		childPath, strconv.FormatInt(diskBytes, 10))
+	err = fill(f)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = root.Rename(temp, name)
 	}

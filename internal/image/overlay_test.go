@@ -15,15 +15,22 @@ import (
 	"github.com/cpucloud/cpucloud/internal/image"
 )
 
-func TestOverlay(t *testing.T) {
-	t.Parallel()
-
-	s := serve(t, map[string]http.HandlerFunc{"/a.qcow2": body(qcow(t, disk(4*mib)))})
+// cached returns a cache, and what it has made of content that is served as path.
+func cached(t *testing.T, path string, content []byte) (*image.Cache, image.Base) {
+	t.Helper()
+	s := serve(t, map[string]http.HandlerFunc{path: body(content)})
 	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.qcow2", DiskBytes: gib})
+	base, err := c.Get(t.Context(), image.Request{URL: s.URL + path, DiskBytes: gib})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, base
+}
+
+func TestOverlay(t *testing.T) {
+	t.Parallel()
+
+	c, base := cached(t, "/a.qcow2", qcow(t, disk(4*mib)))
 	dir := t.TempDir()
 	path := filepath.Join(dir, "disk.qcow2")
 	if err := os.WriteFile(path+".part", []byte("half"), 0o600); err != nil { // a crash's
@@ -65,12 +72,7 @@ func TestOverlay(t *testing.T) {
 func TestOverlayRefuses(t *testing.T) {
 	t.Parallel()
 
-	s := serve(t, map[string]http.HandlerFunc{"/a.img": body(disk(4 * mib))})
-	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.img", DiskBytes: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, base := cached(t, "/a.img", disk(4*mib))
 	dir := t.TempDir()
 	if err := c.Overlay(t.Context(), base, filepath.Join(dir, "small"), mib); !fault.Is(err, fault.Invalid) {
 		t.Errorf("smaller than the base: got %v, want an Invalid fault", err)
@@ -90,7 +92,7 @@ func TestOverlayRefuses(t *testing.T) {
 		t.Error("an overlay on nothing was made")
 	}
 	missing := open(t, t.TempDir(), func(cfg *image.Config) { cfg.QemuImg = "/nowhere/qemu-img" })
-	err = missing.Overlay(t.Context(), base, filepath.Join(dir, "new"), gib)
+	err := missing.Overlay(t.Context(), base, filepath.Join(dir, "new"), gib)
 	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "qemu-utils") {
 		t.Errorf("without qemu-img: got %v, want an Unavailable fault that names qemu-utils", err)
 	}
@@ -104,12 +106,7 @@ func TestOverlayRefuses(t *testing.T) {
 func TestGuestCannotPlantABackingFile(t *testing.T) {
 	t.Parallel()
 
-	s := serve(t, map[string]http.HandlerFunc{"/a.raw": body(disk(4 * mib))})
-	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.raw", DiskBytes: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, base := cached(t, "/a.raw", disk(4*mib))
 	dir := t.TempDir()
 	path, evil := filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "evil")
 	if err := c.Overlay(t.Context(), base, path, 64*mib); err != nil {
@@ -142,12 +139,7 @@ exit 1
 func TestOrphanHarmsNothing(t *testing.T) {
 	t.Parallel()
 
-	s := serve(t, map[string]http.HandlerFunc{"/a.raw": body(disk(4 * mib))})
-	c := open(t, t.TempDir(), nil)
-	base, err := c.Get(t.Context(), image.Request{URL: s.URL + "/a.raw", DiskBytes: gib})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, base := cached(t, "/a.raw", disk(4*mib))
 	dir, pipes := t.TempDir(), t.TempDir()
 	for _, name := range []string{"go", "done"} {
 		if err := syscall.Mkfifo(filepath.Join(pipes, name), 0o600); err != nil {

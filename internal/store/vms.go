@@ -51,6 +51,9 @@ type vmRow struct {
 	KnownAs       string
 	Limited       bool
 	Cut           int64
+	Before        string
+	RevertAt      int64
+	Protected     bool
 	Operation     string
 	Restart       int64
 	Abrupt        bool
@@ -72,13 +75,19 @@ func (r vmRow) vm() (vm.VM, error) {
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, Cut: r.Cut, GoneAt: at(r.GoneAt),
-		Operation: r.Operation, Restart: r.Restart, Abrupt: r.Abrupt, UserData: userdata.Text(r.UserData),
+		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation, Restart: r.Restart, Abrupt: r.Abrupt,
+		UserData: userdata.Text(r.UserData),
 	}
 	for line := range strings.Lines(r.HostKeys) {
 		v.HostKeys = append(v.HostKeys, hostkey.Key(strings.TrimSuffix(line, "\n")))
 	}
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
+			return vm.VM{}, err
+		}
+	}
+	if r.Before != "" {
+		if err := fromJSON(r.Before, &v.Before); err != nil {
 			return vm.VM{}, err
 		}
 	}
@@ -90,7 +99,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.cut, v.gone_at,
-	v.operation, v.restart, v.abrupt, v.user_data, v.host_keys`
+	v.before, v.revert_at, v.protected, v.operation, v.restart, v.abrupt, v.user_data, v.host_keys`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -108,17 +117,21 @@ func (s *script) vms(list []vm.VM) error {
 		if err != nil {
 			return err
 		}
+		before, err := portsText(v.Before)
+		if err != nil {
+			return err
+		}
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt), v.Operation, v.Restart, v.Abrupt,
+			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt,
 			userDataText(v), hostKeysText(v),
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, cut, gone_at, operation, restart, abrupt, user_data, host_keys)`, lines)
+		wish, known_as, key_id, limited, price_parts, cut, gone_at, before, revert_at, protected, operation, restart, abrupt, user_data, host_keys)`, lines)
 	return nil
 }
 
@@ -149,18 +162,30 @@ func hostKeysText(v vm.VM) string {
 	return b.String()
 }
 
+// portsText is how ports are kept that are not the spec's, "" for none at all.
+func portsText(ports []vm.Port) (string, error) {
+	if ports == nil {
+		return "", nil
+	}
+	return toJSON(ports)
+}
+
 // UpdateVM writes all of v that can change. Its reserve is the ledger's.
 func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	spec, err := toJSON(v.Spec)
 	if err != nil {
 		return err
 	}
+	before, err := portsText(v.Before)
+	if err != nil {
+		return err
+	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, cut = ?, gone_at = ?,
-		operation = ?, restart = ?, abrupt = ?, user_data = ?, host_keys = ? WHERE id = ?`,
+		before = ?, revert_at = ?, protected = ?, operation = ?, restart = ?, abrupt = ?, user_data = ?, host_keys = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.Cut, micros(v.GoneAt),
-		v.Operation, v.Restart, v.Abrupt, userDataText(v), hostKeysText(v), v.ID)
+		before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt, userDataText(v), hostKeysText(v), v.ID)
 	return err
 }
 
@@ -294,6 +319,7 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 		SELECT MIN(next_billing) AS at FROM vms WHERE next_billing > 0
 		UNION ALL SELECT MIN(deadline) FROM vms WHERE deadline > 0
 		UNION ALL SELECT MIN(expires_at) FROM quotes WHERE ended_at = 0
+		UNION ALL SELECT MIN(revert_at) FROM vms WHERE revert_at > 0
 		UNION ALL SELECT MIN(deadline) FROM operations WHERE ended_at = 0
 		UNION ALL SELECT MIN(look_at) FROM account_funds WHERE look_at > 0
 		UNION ALL SELECT MIN(drain_deadline) FROM servers WHERE drain_deadline > 0) due WHERE at IS NOT NULL`)
@@ -305,6 +331,14 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 func (t *Tx) OverdueVMs(ctx context.Context, now time.Time, limit int) ([]string, error) {
 	list, err := rows[struct{ ID string }](ctx, t,
 		`SELECT id FROM vms WHERE deadline > 0 AND deadline <= ? ORDER BY deadline, id LIMIT ?`, micros(now), limit)
+	return convert(list, func(r struct{ ID string }) string { return r.ID }), err
+}
+
+// UnconfirmedVMs returns the ids of up to limit VMs whose ports are to be changed
+// back, longest waiting first.
+func (t *Tx) UnconfirmedVMs(ctx context.Context, now time.Time, limit int) ([]string, error) {
+	list, err := rows[struct{ ID string }](ctx, t,
+		`SELECT id FROM vms WHERE revert_at > 0 AND revert_at <= ? ORDER BY revert_at, id LIMIT ?`, micros(now), limit)
 	return convert(list, func(r struct{ ID string }) string { return r.ID }), err
 }
 

@@ -13,13 +13,16 @@ type Action string
 const (
 	Rename   Action = "rename"
 	SetPorts Action = "setPorts"
-	Reboot   Action = "reboot" // its guest powers itself off, or is switched off after a minute, and starts again
-	Reset    Action = "reset"  // starts again at once, as by the button of a computer
-	Delete   Action = "delete"
+	Reboot   Action = "reboot"  // its guest powers itself off, or is switched off after a minute, and starts again
+	Reset    Action = "reset"   // starts again at once, as by the button of a computer
+	Protect  Action = "protect" // it can't be deleted until it is unprotected
+
+	Unprotect Action = "unprotect"
+	Delete    Action = "delete"
 )
 
 // Actions are all there are, in the order in which they are told.
-var Actions = []Action{Rename, SetPorts, Reboot, Reset, Delete}
+var Actions = []Action{Rename, SetPorts, Reboot, Reset, Protect, Unprotect, Delete}
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.
@@ -29,6 +32,9 @@ func (a Action) Long() bool { return a == Reboot || a == Reset }
 // to do instead; nil if it can. Nothing else decides that. busy is the operation
 // that goes on, nil for none.
 func (v VM) Refuses(a Action, busy *Operation) error {
+	if a == Delete && v.Protected && v.State != Stopped {
+		return fault.Newf(fault.Conflict, "VM %s is protected: nothing was deleted; unprotect it first, if it is really to go", v.Name)
+	}
 	if a == Delete {
 		return nil // at any time, and again
 	}
@@ -38,10 +44,13 @@ func (v VM) Refuses(a Action, busy *Operation) error {
 	if v.State.Ended() && a.Long() {
 		return fault.Newf(fault.Conflict, "the VM is %s and will not run again; deploy another one", v.State)
 	}
-	if !a.Long() {
-		return nil
-	}
 	switch {
+	case a == Protect && v.Protected:
+		return fault.New(fault.Conflict, "the VM is protected already")
+	case a == Unprotect && !v.Protected:
+		return fault.New(fault.Conflict, "the VM is not protected")
+	case !a.Long():
+		return nil
 	case v.State.Starting():
 		return fault.Newf(fault.Conflict, "the VM is %s; wait until it is Active", v.State)
 	case v.State == InsufficientFunds:

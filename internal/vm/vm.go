@@ -4,6 +4,9 @@ package vm
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -58,6 +61,13 @@ type VM struct {
 
 	Cut int64 // the generation at which connections through closed ports were last to be cut; 0 for never
 
+	// Before are the ports that are open again at RevertAt, unless their change is
+	// confirmed; the zero time for a change that is for good.
+	Before   []Port
+	RevertAt time.Time
+
+	Protected bool // its customer doesn't want it deleted
+
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
 
 	Restart int64 // the generation at which it was last to be started anew; 0 for never
@@ -99,6 +109,16 @@ type Spec struct {
 	// VM was first made of it: another place gets the same bytes, or none.
 	ImageChecksum string `json:"image_checksum,omitempty"`
 	ImagePin      string `json:"image_pin,omitempty"`
+}
+
+// PortsTag names the open ports as they are: whoever changes them can say which
+// ones it has seen.
+func (v VM) PortsTag() string {
+	sum := sha256.New()
+	for _, p := range v.Spec.Ports {
+		fmt.Fprintf(sum, "%d/%s,", p.Number, p.Protocol)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 // Demand returns what the VM takes of its server.

@@ -53,16 +53,17 @@ func (c *cloud) traces() []string {
 			c.Fatal(err)
 		}
 	}
-	groups, err := filepath.Glob("/sys/fs/cgroup/*/cpucloud/*/0x*")
-	if err != nil {
-		c.Fatal(err)
+	var groups []string
+	for _, pattern := range []string{"*/cpucloud/*/0x*", "cpucloud/*/0x*", "*/cpucloud.slice/*.scope", "cpucloud.slice/*.scope"} {
+		some, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", pattern))
+		if err != nil {
+			c.Fatal(err)
+		}
+		groups = append(groups, some...)
 	}
-	unified, err := filepath.Glob("/sys/fs/cgroup/cpucloud/*/0x*")
-	if err != nil {
-		c.Fatal(err)
-	}
-	for _, group := range slices.Concat(groups, unified) {
-		if slices.Contains(c.made, filepath.Base(group)) {
+	for _, group := range groups {
+		name := strings.TrimSuffix(filepath.Base(group), ".scope") // which ends in a VM's id, that has no hyphen
+		if slices.Contains(c.made, name[strings.LastIndex(name, "-")+1:]) {
 			all = append(all, group)
 		}
 	}

@@ -123,7 +123,7 @@ func (s *session) uptime() (seconds float64) {
 // pressPower presses the power button of a VM, as its agent does to halt it.
 func (c *cloud) pressPower(id string) {
 	c.Helper()
-	d, err := qemu.New(qemu.Config{Dir: filepath.Join(c.data, "host", "qemu"), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	d, err := qemu.New(c.Context(), qemu.Config{Dir: filepath.Join(c.data, "host", "qemu"), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		c.Fatal(err)
 	}

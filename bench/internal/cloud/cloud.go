@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,9 +16,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/process"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
+	"github.com/cpucloud/cpucloud/bench/internal/space"
 	"github.com/cpucloud/cpucloud/client"
+	"github.com/cpucloud/cpucloud/internal/market"
 )
 
 const (
@@ -26,27 +31,39 @@ const (
 	lookEvery   = 50 * time.Millisecond
 )
 
+// Config says what cloud is started.
+type Config struct {
+	Binary string
+	Images string   // folder of disk images
+	Flags  []string // more of `cpucloud up`
+
+	Space space.Space // where it runs
+	Host  string      // by which it is reached from the bench, "" for the one that it says
+}
+
 // Cloud is a cloud that runs.
 type Cloud struct {
 	*client.Client
 	PID process.PID
 
-	binary string
+	config Config
 	dir    string
+	log    string // what it says
 	ended  chan struct{}
 }
 
-// Start starts binary, with disk images from a folder, and returns once the
-// cloud says that it is up. It has room for more VMs than one would start.
-func Start(ctx context.Context, binary, images string) (_ *Cloud, err error) {
-	c := &Cloud{ended: make(chan struct{})}
-	if c.binary, err = filepath.Abs(binary); err != nil {
+// Start starts a cloud and returns once it says that it is up. It has room for
+// more VMs than one would start.
+func Start(ctx context.Context, config Config) (_ *Cloud, err error) {
+	c := &Cloud{config: config, ended: make(chan struct{})}
+	if c.config.Binary, err = filepath.Abs(config.Binary); err != nil {
 		return nil, err
 	}
 	if c.dir, err = os.MkdirTemp("", "cpucloud-bench."); err != nil {
 		return nil, err
 	}
-	if err := c.run(ctx, images); err != nil {
+	c.log = c.path("up.log")
+	if err := config.Space.Do(func() error { return c.run(ctx) }); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(c.dir))
 	}
 	if err := c.ready(ctx); err != nil {
@@ -55,16 +72,20 @@ func Start(ctx context.Context, binary, images string) (_ *Cloud, err error) {
 	return c, nil
 }
 
-func (c *Cloud) run(ctx context.Context, images string) error {
-	log, err := os.Create(c.path("up.log"))
+// Loopback returns the flags of a cloud whose VMs are within 127.0.0.0/8.
+func Loopback() []string {
+	return []string{"--listen", "127.0.0.1:0", "--pool", fmt.Sprintf("127.79.%d.0/24", rand.N(256))}
+}
+
+func (c *Cloud) run(ctx context.Context) error {
+	log, err := os.Create(c.log)
 	if err != nil {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // the cloud has it by then
-	pool := fmt.Sprintf("127.79.%d.0/24", rand.N(256))
+	args := []string{"up", "--data", c.path("cloud"), "--images", c.config.Images, "--vcpu", "64", "--ram", "128", "--storage", "2000"}
 	// Close ends it, by `down`; a cancelled context would leave its VMs.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.binary, "up", "--data", c.path("cloud"), "--images", images,
-		"--listen", "127.0.0.1:0", "--pool", pool, "--vcpu", "64", "--ram", "128", "--storage", "2000")
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.config.Binary, append(args, c.config.Flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the bench, which takes it down in order
 	if err := cmd.Start(); err != nil {
@@ -83,7 +104,7 @@ func (c *Cloud) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	for {
-		log, err := os.ReadFile(c.path("up.log"))
+		log, err := os.ReadFile(c.log)
 		if err != nil {
 			return err
 		}
@@ -106,7 +127,14 @@ func (c *Cloud) ready(ctx context.Context) error {
 		key, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
 		env[key] = value
 	}
-	c.Client = client.New(env["CPUCLOUD_URL"], env["CPUCLOUD_API_KEY"])
+	at, err := url.Parse(env["CPUCLOUD_URL"])
+	if err != nil {
+		return err
+	}
+	if c.config.Host != "" {
+		at.Host = net.JoinHostPort(c.config.Host, at.Port())
+	}
+	c.Client = client.New(at.String(), env["CPUCLOUD_API_KEY"])
 	return nil
 }
 
@@ -115,10 +143,13 @@ func (c *Cloud) ready(ctx context.Context) error {
 func (c *Cloud) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, c.binary, "down", "--data", c.path("cloud")).CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("take the cloud down: %w: %s", err, out)
-	}
+	err := c.config.Space.Do(func() error {
+		out, err := exec.CommandContext(ctx, c.config.Binary, "down", "--data", c.path("cloud")).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("take the cloud down: %w: %s", err, out)
+		}
+		return nil
+	})
 	select {
 	case <-c.ended:
 	case <-ctx.Done():
@@ -143,6 +174,15 @@ func (c *Cloud) Image(ctx context.Context) (client.Image, error) {
 		}
 	}
 	return client.Image{}, errors.New("the cloud does not offer the image cpucloud-demo: make image")
+}
+
+// Deployment asks for VMs of the smallest configuration.
+func Deployment(name, image, key string, instances int) client.Deployment {
+	return client.Deployment{
+		Constraints: client.Constraints{BasicConfiguration: market.Configurations()[0].Slug()},
+		Instances:   instances,
+		VM:          client.VMConfiguration{Name: name, Hostname: login.Hostname, OSImage: image, SSHKeys: []string{key}},
+	}
 }
 
 // Active waits until a VM is active.

@@ -70,9 +70,8 @@ func Examine(ctx context.Context, c Config) []Result {
 	} else {
 		results = append(results, c.ports(), c.pool(ctx))
 	}
-	results = append(results, c.cgroups())
 	if err == nil {
-		results = append(results, confinement(facts))
+		results = append(results, confinement(facts), limits(facts))
 	}
 	if r, known := c.synchronised(); known {
 		results = append(results, r)

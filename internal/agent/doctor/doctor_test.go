@@ -30,7 +30,7 @@ func healthy(t *testing.T) doctor.Config {
 	c := doctor.Config{
 		Dir: t.TempDir(), Root: root, Now: time.Now, Pool: netip.MustParsePrefix("127.78.0.0/16"), Sold: capacity.Vector{RAMGiB: 28},
 		Probe: func(context.Context) (hypervisor.Facts, error) {
-			return hypervisor.Facts{Version: "7.2", Accelerator: "kvm", Reason: "a guest ran with KVM"}, nil
+			return hypervisor.Facts{Version: "7.2", Accelerator: "kvm", Reason: "a guest ran with KVM", Limits: "scopes of systemd 252"}, nil
 		},
 		Sync:   func() (bool, bool) { return true, true },
 		Tool:   func(_ context.Context, name string) (string, error) { return name + " version 7.2.22", nil },
@@ -39,7 +39,6 @@ func healthy(t *testing.T) doctor.Config {
 	}
 	put(t, root, "proc/meminfo", "MemTotal:       33554432 kB\nMemFree: 1 kB\n")
 	put(t, root, "proc/sys/net/ipv4/ip_unprivileged_port_start", "0\n")
-	put(t, root, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids\n")
 	return c
 }
 
@@ -76,8 +75,8 @@ func TestHealthy(t *testing.T) {
 	c.URL, c.HTTP = plane.URL+"/", plane.Client()
 	all := doctor.Examine(t.Context(), c)
 	want := []string{
-		"qemu-system-x86_64", "qemu-img", "virtualisation", "disk space", "disk latency", "memory", "ports", "address pool", "cgroups",
-		"confinement", "time service", "control plane", "clock",
+		"qemu-system-x86_64", "qemu-img", "virtualisation", "disk space", "disk latency", "memory", "ports", "address pool",
+		"confinement", "limits", "time service", "control plane", "clock",
 	}
 	if len(all) != len(want) {
 		t.Fatalf("%d results, want %d: %+v", len(all), len(want), all)
@@ -96,6 +95,22 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// The checks of a routed network stand in the place of those of the loopback one.
+func TestNetworkOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	c := healthy(t)
+	c.Network = func(context.Context) []doctor.Result {
+		return []doctor.Result{{Name: "uplink", Status: doctor.Fail, Found: "there is no interface eth9", Fix: "--uplink eth0"}}
+	}
+	all := doctor.Examine(t.Context(), c)
+	if failed := doctor.Failed(all); len(failed) != 1 || failed[0].Name != "uplink" {
+		t.Errorf("failed %+v, want the uplink", failed)
+	}
+	if ports, pool := result(t, all, "ports"), result(t, all, "address pool"); ports.Name != "" || pool.Name != "" {
+		t.Errorf("looked at %+v and %+v, which are the loopback network's", ports, pool)
+	}
+}
+
 func TestSick(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -108,6 +123,10 @@ func TestSick(t *testing.T) {
 		"weak": {func(_ *testing.T, c *doctor.Config) {
 			c.Probe = func(context.Context) (hypervisor.Facts, error) { return hypervisor.Facts{Weaker: "no namespaces"}, nil }
 		}, "confinement", doctor.Warn, "no namespaces", "as root"},
+		"scopes": {func(*testing.T, *doctor.Config) {}, "limits", doctor.Pass, "scopes of systemd 252", ""},
+		"no limits": {func(_ *testing.T, c *doctor.Config) {
+			c.Probe = func(context.Context) (hypervisor.Facts, error) { return hypervisor.Facts{}, nil }
+		}, "limits", doctor.Warn, "nothing holds", "as root"},
 		"no qemu": {func(_ *testing.T, c *doctor.Config) {
 			c.Tool = func(context.Context, string) (string, error) { return "", exec.ErrNotFound }
 		}, "qemu-img", doctor.Fail, "not found", "apt-get install qemu-utils"},
@@ -143,8 +162,6 @@ func TestSick(t *testing.T) {
 		}, "ports", doctor.Pass, "22", ""},
 		"no pool":       {func(_ *testing.T, c *doctor.Config) { c.Pool = netip.Prefix{} }, "address pool", doctor.Fail, "no pool", "--pool"},
 		"foreign pool":  {func(_ *testing.T, c *doctor.Config) { c.Pool = netip.MustParsePrefix("192.0.2.0/24") }, "address pool", doctor.Fail, "192.0.2.254", "--pool"},
-		"no cgroups":    {func(_ *testing.T, c *doctor.Config) { _ = os.RemoveAll(filepath.Join(c.Root, "sys")) }, "cgroups", doctor.Warn, "not mounted", "unified"},
-		"few cgroups":   {func(t *testing.T, c *doctor.Config) { put(t, c.Root, "sys/fs/cgroup/cgroup.controllers", "cpu io\n") }, "cgroups", doctor.Warn, "memory, pids", "container"},
 		"clock alone":   {func(_ *testing.T, c *doctor.Config) { c.Sync = func() (bool, bool) { return false, true } }, "time service", doctor.Warn, "clock", "timedatectl"},
 		"clock unknown": {func(_ *testing.T, c *doctor.Config) { c.Sync = func() (bool, bool) { return false, false } }, "time service", "", "", ""},
 		"plain http":    {func(_ *testing.T, c *doctor.Config) { c.URL = "http://cloud.example.org" }, "control plane", doctor.Fail, "not encrypted", "https"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +50,15 @@ func confinement(facts hypervisor.Facts) Result {
 		return warn(name, facts.Weaker, "run the agent as root outside of containers, or in one that may make namespaces; until then a guest that breaks out of QEMU finds more of the host")
 	}
 	return pass(name, "each VM has a user, namespaces and a root of its own, and no rights")
+}
+
+// limits is what keeps VMs from taking each other's share.
+func limits(facts hypervisor.Facts) Result {
+	const name = "limits"
+	if facts.Limits == "" {
+		return warn(name, "nothing holds VMs to what they were sold with", "run the agent as root, in a container with control groups of its own")
+	}
+	return pass(name, "VMs are held to what they were sold with by "+facts.Limits)
 }
 
 func (c Config) space() Result {
@@ -116,26 +124,6 @@ func (c Config) memoryBytes() (int64, error) {
 		}
 	}
 	return 0, errors.New("the kernel does not say how much there is")
-}
-
-func (c Config) cgroups() Result {
-	const name, path, fix = "cgroups", "sys/fs/cgroup/cgroup.controllers", "boot with systemd.unified_cgroup_hierarchy=1; " +
-		"in a container, give it a cgroup of its own"
-	text, err := os.ReadFile(c.host(path))
-	if err != nil {
-		return warn(name, "cgroup v2 is not mounted: VMs can't be kept from taking each other's share", fix)
-	}
-	given := strings.Fields(string(text))
-	var missing []string
-	for _, want := range []string{"cpu", "memory", "pids"} {
-		if !slices.Contains(given, want) {
-			missing = append(missing, want)
-		}
-	}
-	if len(missing) > 0 {
-		return warn(name, "cgroup v2 without the controllers "+strings.Join(missing, ", "), fix)
-	}
-	return pass(name, "cgroup v2 with cpu, memory and pids")
 }
 
 // reason returns what an error says to people, without the fault's absence in

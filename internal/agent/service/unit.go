@@ -6,8 +6,9 @@ import (
 
 // Unit returns the unit that runs command, an agent whose data folder is dir.
 //
-// Machines are children of the agent and are to outlive it: only the agent is
-// ended when the service is (KillMode), one of them that takes too much memory
+// Machines are children of the agent and are to outlive it, as are the processes
+// that connect them. They are scopes of their own, unless systemd can't be asked
+// for these: only the agent is ended when the service is (KillMode), one of them that takes too much memory
 // does not end the service (OOMPolicy) and goes before it when the host is out
 // (OOMScoreAdjust), and their number has no bound of the
 // service's own (TasksMax). Both see what the host has in /tmp and /dev, where

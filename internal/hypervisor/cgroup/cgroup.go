@@ -2,24 +2,25 @@
 // memory, processes, and their share of its disks. It uses control groups of
 // version 2 for each controller that is there, and of version 1 for the rest.
 //
-// All machines of a data folder are below one group:
+// Where systemd runs, groups are its to make: each machine gets a scope, see
+// Systemd. Elsewhere all machines of a data folder are below one group, see Tree:
 //
 //	cpucloud/<name of the folder>/<machine>
-//
-// Where systemd runs, groups are its to make: each machine gets a scope, see
-// Systemd.
 package cgroup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +41,7 @@ func (l Limits) quota() (quota, period int) {
 	return l.VCPU*each + each/4, each
 }
 
-// weight is relative to other machines and the host's services, 100 for one vCPU.
+// weight is relative to other machines, 100 for one vCPU.
 func (l Limits) weight() int { return min(100*max(l.VCPU, 1), 10_000) }
 
 // controllers that Limits are about, by their names in version 2.
@@ -59,7 +60,7 @@ type Tree struct {
 }
 
 // Open returns a tree whose groups are below name. proc is where the proc file
-// system is; it says what is mounted.
+// system is; it says what is mounted. Choose is for who wants groups.
 func Open(proc, name string) (*Tree, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -109,13 +110,32 @@ func mount(line string) (place, kind, options string) {
 	return left[4], right[0], right[2]
 }
 
-// Missing returns the controllers that the host doesn't have, so that their
-// limits don't hold.
+// Missing implements Groups.
 func (t *Tree) Missing() []string { return t.missing }
 
-// Make makes the group of machine id, or brings its limits up to date. It returns
-// the files that a process writes "0" to so that it is in the group.
-func (t *Tree) Make(id string, l Limits) (enter []string, err error) {
+// String implements Groups.
+func (t *Tree) String() string { return "control groups that the agent makes" }
+
+// Enter implements Groups. Where there are no control groups at all it is an error.
+func (t *Tree) Enter(_ context.Context, id string, pid int, l Limits) error {
+	dirs, err := t.group(id, l)
+	if err != nil {
+		return err
+	}
+	if len(dirs) == 0 {
+		return errors.New("no control groups are mounted here")
+	}
+	for _, dir := range dirs {
+		if err := write(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("enter control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// group makes the group of machine id, or brings its limits up to date, and
+// returns the folders that are it.
+func (t *Tree) group(id string, l Limits) (dirs []string, err error) {
 	if err := checkName(id); err != nil {
 		return nil, err
 	}
@@ -139,11 +159,11 @@ func (t *Tree) Make(id string, l Limits) (enter []string, err error) {
 		if err := t.limit(c, dir, place == t.v2, l); err != nil {
 			return nil, fmt.Errorf("limit %s: %w", c, err)
 		}
-		if procs := filepath.Join(dir, "cgroup.procs"); !slices.Contains(enter, procs) {
-			enter = append(enter, procs)
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
-	return enter, nil
+	return dirs, nil
 }
 
 // make makes the folder of id for controller c, which version 2 hands down from
@@ -160,8 +180,26 @@ func (t *Tree) make(c, place, id string) (string, error) {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as the kernel's own
 			return "", err
 		}
+		if c == "cpu" && part != id {
+			share := weigh(100*runtime.NumCPU(), place == t.v2)
+			if err := write(dir, share[0], share[1]); err != nil {
+				return "", err
+			}
+		}
 	}
 	return dir, nil
+}
+
+// weigh returns the file and the text that give a group a weight among its
+// neighbours, 100 for that of one process beside it. The groups above machines
+// weigh as much as a process on each processor of the host: with the usual weight
+// all machines together would get no more than one process of the host.
+func weigh(weight int, v2 bool) [2]string {
+	const usual = 1024 // shares where version 2 has a weight of 100
+	if v2 {
+		return [2]string{"cpu.weight", strconv.Itoa(min(weight, 10_000))}
+	}
+	return [2]string{"cpu.shares", strconv.Itoa(weight * usual / 100)}
 }
 
 // limit writes the limits of controller c into dir.
@@ -185,12 +223,9 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	quota, period := l.quota()
 	switch {
 	case c == "cpu" && v2:
-		return [][2]string{{"cpu.weight", number(l.weight())}, {"cpu.max", number(quota) + " " + number(period)}}
+		return [][2]string{weigh(l.weight(), v2), {"cpu.max", number(quota) + " " + number(period)}}
 	case c == "cpu":
-		const usual = 1024 // shares where version 2 has a weight of 100
-		return [][2]string{
-			{"cpu.shares", number(l.weight() * usual / 100)}, {"cpu.cfs_period_us", number(period)}, {"cpu.cfs_quota_us", number(quota)},
-		}
+		return [][2]string{weigh(l.weight(), v2), {"cpu.cfs_period_us", number(period)}, {"cpu.cfs_quota_us", number(quota)}}
 	case c == "memory" && v2:
 		return [][2]string{{"memory.max", strconv.FormatInt(l.Memory, 10)}, {"memory.oom.group", "1"}}
 	case c == "memory":
@@ -205,30 +240,61 @@ func (l Limits) settings(c string, v2 bool) [][2]string {
 	return nil
 }
 
-// Remove removes the group of machine id, whose processes have ended, and those
-// above that are empty then. One that isn't there is no error.
-func (t *Tree) Remove(id string) error {
+// leaving is how long the kernel may be at work on processes after their end was
+// seen: until then their group is busy.
+const leaving = 5 * time.Second
+
+// Remove implements Groups. Those above go as well when they are empty then.
+func (t *Tree) Remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaving)
+	defer cancel()
+	return t.remove(ctx, id)
+}
+
+// remove removes the group of id, which may be busy until ctx is done.
+func (t *Tree) remove(ctx context.Context, id string) error {
 	if err := checkName(id); err != nil {
 		return err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var failed []error
 	for _, place := range t.mounts() {
 		group := filepath.Join(place, top, t.name)
-		if err := os.Remove(filepath.Join(group, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeGroup(ctx, filepath.Join(group, id)); err != nil {
 			failed = append(failed, fmt.Errorf("remove control group: %w", err))
 		}
+		t.mu.Lock()
 		if os.Remove(group) == nil { // or others are in it
 			_ = os.Remove(filepath.Dir(group))
 		}
+		t.mu.Unlock()
 	}
 	return errors.Join(failed...)
 }
 
-// Sweep removes the groups of machines that keep doesn't know: what a crash has
-// left. A group in which something still runs stays.
-func (t *Tree) Sweep(keep func(id string) bool) error {
+func removeGroup(ctx context.Context, dir string) error {
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := os.Remove(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Sweep implements Groups. Nobody waits for a group that is busy: the next one may
+// find it empty.
+func (t *Tree) Sweep(ctx context.Context, keep func(id string) bool) error {
+	now, cancel := context.WithCancel(ctx)
+	cancel()
 	var failed []error
 	for _, place := range t.mounts() {
 		entries, err := os.ReadDir(filepath.Join(place, top, t.name))
@@ -237,7 +303,7 @@ func (t *Tree) Sweep(keep func(id string) bool) error {
 		}
 		for _, e := range entries {
 			if e.IsDir() && !keep(e.Name()) {
-				failed = append(failed, t.Remove(e.Name()))
+				failed = append(failed, t.remove(now, e.Name()))
 			}
 		}
 	}

@@ -1,16 +1,15 @@
 package cgroup_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor/cgroup"
 )
@@ -101,128 +100,54 @@ func TestNamesStayInside(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tree.Make(name, cgroup.Limits{}); err == nil {
+		if err := tree.Enter(t.Context(), name, os.Getpid(), cgroup.Limits{}); err == nil {
 			t.Errorf("a group called %q was made", name)
 		}
-		if err := tree.Remove(name); err == nil {
+		if err := tree.Remove(t.Context(), name); err == nil {
 			t.Errorf("a group called %q was removed", name)
 		}
 	}
 }
 
-// TestLimitsHold exercises each limit that this host has, and says which.
-func TestLimitsHold(t *testing.T) {
+// All machines together are not outweighed by a single process of their host.
+func TestMachinesWeighAsProcessors(t *testing.T) {
 	t.Parallel()
 	h := open(t)
-	h.exercise(t, "pids", cgroup.Limits{VCPU: 1, Memory: 1 << 30, PIDs: 4},
-		`for i in 1 2 3 4 5 6 7 8; do sleep 0.1 & done; wait`, func(out string, err error) bool { return err != nil && strings.Contains(out, "fork") })
-	h.exercise(t, "memory", cgroup.Limits{VCPU: 1, Memory: 32 << 20, PIDs: 100},
-		`head -c 200m /dev/zero | tail >/dev/null; exit $?`, func(_ string, err error) bool { return err != nil })
-	h.exercise(t, "cpu", cgroup.Limits{VCPU: 0, Memory: 1 << 30, PIDs: 100}, // a quarter of a processor
-		`i=0; while [ $i -lt 1000 ]; do i=$((i+1)); if grep -q "nr_throttled [1-9]" "$GROUP/cpu.stat"; then exit 1; fi; done`,
-		func(_ string, err error) bool { return err != nil })
-}
-
-// host is the control groups of this host, for a test.
-type host struct {
-	*cgroup.Tree
-	name string
-}
-
-func open(t *testing.T) host {
-	t.Helper()
-	name := fmt.Sprintf("test-%s-%d", t.Name(), os.Getpid())
-	tree, err := cgroup.Open("/proc", name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return host{tree, name}
-}
-
-// exercise runs script in a group with limits and wants its end to be as held says.
-func (h host) exercise(t *testing.T, controller string, l cgroup.Limits, script string, held func(out string, err error) bool) {
-	t.Helper()
-	place, here := h.Places()[controller]
-	if !here || os.Getuid() != 0 {
-		t.Logf("%s: this host, or this user, has no control group for it", controller)
+	if !h.usable() || h.scopes() || h.places["cpu"] == "" {
+		t.Log("no group of this user's bounds processors here")
 		return
 	}
-	enter, err := h.Make(controller, l)
-	if err != nil {
-		t.Fatalf("make a group: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `for f; do echo 0 >"$f"; done; ` + script, "sh"}, enter...)...)
-	cmd.Env = append(os.Environ(), "GROUP="+filepath.Join(place, "cpucloud", h.name, controller))
-	out, err := cmd.CombinedOutput()
-	if !held(string(out), err) {
-		t.Errorf("the limit of %s doesn't hold: %v: %s", controller, err, out)
-	}
-	t.Logf("%s: exercised in %s", controller, place)
-	await(t, func() bool { return h.Remove(controller) == nil }) // what it left ends
-	if _, err := os.Stat(filepath.Join(place, "cpucloud", h.name)); !os.IsNotExist(err) {
-		t.Errorf("a group is left: %v", err)
+	j := h.sleeper("a")
+	defer func() {
+		j.end()
+		if err := h.Remove(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+	}()
+	all := filepath.Dir(h.groupOf(j.Process.Pid, "cpu"))
+	for _, dir := range []string{all, filepath.Dir(all)} {
+		text, err := os.ReadFile(filepath.Join(dir, "cpu.shares"))
+		each := 1024
+		if err != nil {
+			text, err = os.ReadFile(filepath.Join(dir, "cpu.weight"))
+			each = 100
+		}
+		if got, want := strings.TrimSpace(string(text)), strconv.Itoa(each*runtime.NumCPU()); err != nil || got != want {
+			t.Errorf("%s weighs %q, %v; want %s", dir, got, err, want)
+		}
 	}
 }
 
-// A crash leaves groups; the next start removes those that nobody knows, and
-// none in which something runs.
-func TestSweep(t *testing.T) {
+// A host without control groups bounds nothing, and says so.
+func TestNoGroups(t *testing.T) {
 	t.Parallel()
-	h := open(t)
-	if len(h.Places()) == 0 || os.Getuid() != 0 {
-		if err := h.Sweep(func(string) bool { return false }); err != nil {
-			t.Errorf("sweep of nothing: %v", err)
-		}
-		return
-	}
-	for _, id := range []string{"gone", "kept", "busy"} {
-		if _, err := h.Make(id, cgroup.Limits{VCPU: 1, Memory: 1 << 30, PIDs: 9}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	enter, err := h.Make("busy", cgroup.Limits{VCPU: 1, Memory: 1 << 30, PIDs: 9})
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "proc", "self", "mountinfo"), "1 0 0:1 / / rw - ext4 /dev/vda rw\n")
+	tree, err := cgroup.Open(filepath.Join(dir, "proc"), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	busy := exec.CommandContext(t.Context(), "sleep", "1000")
-	if err := busy.Start(); err != nil {
-		t.Fatal(err)
+	if err := tree.Enter(t.Context(), "a", os.Getpid(), cgroup.Limits{}); err == nil || !strings.Contains(err.Error(), "no control groups") {
+		t.Errorf("Enter: %v, want an error that says that there are none", err)
 	}
-	for _, procs := range enter {
-		if err := os.WriteFile(procs, fmt.Append(nil, busy.Process.Pid), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := h.Sweep(func(id string) bool { return id == "kept" }); err == nil {
-		t.Error("a group in which something runs was removed without a word")
-	}
-	left := map[string]bool{}
-	for _, place := range h.Places() {
-		entries, _ := os.ReadDir(filepath.Join(place, "cpucloud", h.name))
-		for _, e := range entries {
-			if e.IsDir() {
-				left[e.Name()] = true
-			}
-		}
-	}
-	if !maps.Equal(left, map[string]bool{"kept": true, "busy": true}) {
-		t.Errorf("left: %v, want those that are kept and busy", left)
-	}
-	_ = busy.Process.Kill()
-	_ = busy.Wait()
-	await(t, func() bool { return h.Sweep(func(string) bool { return false }) == nil })
-}
-
-// await waits until it holds.
-func await(t *testing.T, holds func() bool) {
-	t.Helper()
-	for range 1000 {
-		if holds() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("it doesn't come to pass")
 }

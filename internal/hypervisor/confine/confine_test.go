@@ -1,7 +1,7 @@
 package confine_test
 
 import (
-	"fmt"
+	"bytes"
 	"os"
 	"runtime"
 	"strings"
@@ -9,14 +9,6 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == confine.Helper {
-		fmt.Fprintln(os.Stderr, confine.Main(os.Args[2:]))
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
 
 // A program that is to end with its parent doesn't begin when that ended before
 // anything could tell it so.
@@ -35,9 +27,11 @@ func TestParent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := cmd.CombinedOutput()
-		if (err != nil) != (want != "") || !strings.Contains(string(out), want) {
-			t.Errorf("parent %d: %v, %s; want %q", parent, err, out, want)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		err = cmd.Run()
+		if (err != nil) != (want != "") || !strings.Contains(out.String(), want) {
+			t.Errorf("parent %d: %v, %s; want %q", parent, err, &out, want)
 		}
 	}
 }

@@ -24,6 +24,9 @@ func Main(args []string) error {
 	if err := json.Unmarshal([]byte(args[0]), &s); err != nil {
 		return fmt.Errorf("confinement: %w", err)
 	}
+	if err := wait(); err != nil {
+		return err
+	}
 	runtime.LockOSThread() // rights belong to a thread; this one becomes the program
 	if err := s.enter(); err != nil {
 		return fmt.Errorf("confinement: %w", err)
@@ -39,10 +42,13 @@ func (s Spec) enter() error {
 		return err
 	}
 	defer own.Close() //nolint:errcheck // nothing was written
-	if err := s.join(); err != nil {
+	if err := s.sacrifice(); err != nil {
 		return err
 	}
 	if s.Isolated {
+		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+			return fmt.Errorf("see no other control groups: %w", err)
+		}
 		if err := s.changeRoot(); err != nil {
 			return err
 		}
@@ -83,18 +89,13 @@ func (s Spec) endWithParent(own *os.File) error {
 	return nil
 }
 
-// join enters the control groups, and says who is to be killed first when
-// memory runs out.
-func (s Spec) join() error {
-	for _, group := range s.Groups {
-		if err := os.WriteFile(group, []byte("0"), 0); err != nil {
-			return fmt.Errorf("join control group: %w", err)
-		}
+// sacrifice says who is to be killed first when memory runs out.
+func (s Spec) sacrifice() error {
+	if s.OOM == 0 {
+		return nil
 	}
-	if s.OOM != 0 {
-		if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(s.OOM)), 0); err != nil {
-			return fmt.Errorf("put others first when memory runs out: %w", err)
-		}
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(s.OOM)), 0); err != nil {
+		return fmt.Errorf("put others first when memory runs out: %w", err)
 	}
 	return nil
 }

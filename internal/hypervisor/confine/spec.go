@@ -36,21 +36,26 @@ type Spec struct {
 	Show    []string `json:"show,omitempty"`
 	Devices []string `json:"devices,omitempty"`
 
-	Groups []string       `json:"groups,omitempty"` // files named cgroup.procs that it is entered into
 	Limits map[int]uint64 `json:"limits,omitempty"` // RLIMIT_… to what can't be exceeded
 	OOM    int            `json:"oom,omitempty"`    // how much rather than others it is killed for memory, up to 1000
 	Parent int            `json:"parent,omitempty"` // process that it ends with; 0 for one that lives on without
+
+	// Admit is called with the number of the process that becomes the program, which
+	// does nothing until Admit has returned, and ends unless that gave nil: it can be
+	// put into a control group first. Nil admits at once.
+	Admit func(pid int) error `json:"-"`
 }
 
 // namespaces of an isolated program: it sees no process, no network, no
-// semaphore, no host name and no control group but its own.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+// semaphore and no host name but its own. That of control groups follows when it
+// is in its own, see enter.
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
 // Command returns a command that runs program, a path, with args as s says, in
 // a session of its own and without an environment. self is how this program is
 // called so that it calls Main. With s.Parent the thread that starts it has to
 // live as long.
-func (s Spec) Command(ctx context.Context, self []string, program string, args ...string) (*exec.Cmd, error) {
+func (s Spec) Command(ctx context.Context, self []string, program string, args ...string) (*Cmd, error) {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
@@ -62,5 +67,5 @@ func (s Spec) Command(ctx context.Context, self []string, program string, args .
 	if s.Isolated {
 		cmd.SysProcAttr.Cloneflags = namespaces
 	}
-	return cmd, nil
+	return &Cmd{cmd, s.Admit}, nil
 }

@@ -2,10 +2,12 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,17 +55,16 @@ func (d *Driver) cell(uid uint32, c command) confine.Spec {
 	return s
 }
 
-// cellOf returns the confinement of machine m, whose control group it makes.
-func (d *Driver) cellOf(m hypervisor.Machine, uid uint32, c command) (confine.Spec, error) {
+// cellOf returns the confinement of machine m, whose process enters its control
+// group before it becomes QEMU.
+func (d *Driver) cellOf(ctx context.Context, m hypervisor.Machine, uid uint32, c command) confine.Spec {
 	s := d.cell(uid, c)
 	s.Parent = 0 // it outlives the agent
 	limits(s.Limits, m)
-	if !c.found.Bounded {
-		return s, nil
+	if c.found.Bounded {
+		s.Admit = func(pid int) error { return d.groups.Enter(ctx, m.ID, pid, bounds(m, c.accel, d.config.IOWeight)) }
 	}
-	var err error
-	s.Groups, err = d.groups.Make(m.ID, bounds(m, c.accel, d.config.IOWeight))
-	return s, err
+	return s
 }
 
 // confinement finds out what of it works here, by running QEMU in it.
@@ -71,35 +72,61 @@ func (d *Driver) confinement(ctx context.Context, binary string) found {
 	if os.Getuid() != 0 {
 		return found{Facts: hypervisor.Facts{Weaker: "the agent is not root, so machines are processes of its own user, without limits"}}
 	}
-	f := found{Isolated: true, Bounded: true}
-	var weaker []string
-	const probe = "probe.d" // no machine is called so
-	groups, err := d.groups.Make(probe, bounds(hypervisor.Machine{VCPU: 2, RAMGiB: 1}, TCG, d.config.IOWeight))
-	if missing := d.groups.Missing(); err != nil || len(missing) > 0 {
-		f.Bounded = err == nil
-		weaker = append(weaker, fmt.Sprintf("not all limits hold, control groups lack %v", missing))
+	f := found{Isolated: true}
+	noGroup, err := d.try(ctx, binary, f)
+	var open []string
+	if err != nil {
+		open = append(open, "QEMU does not run in namespaces and with a root of its own: "+err.Error())
+		f.Isolated = false
+		noGroup, _ = d.try(ctx, binary, f)
 	}
-	defer func() { _ = d.groups.Remove(probe) }()
+	if f.Bounded = noGroup == nil; f.Bounded {
+		f.Limits = d.groups.String()
+	}
+	f.Weaker = strings.Join(append(d.unlimited(noGroup), open...), "; ")
+	return f
+}
+
+// try runs QEMU for a moment, confined as f says. It returns why it is in no
+// control group, and why it doesn't run.
+func (d *Driver) try(ctx context.Context, binary string, f found) (noGroup, err error) {
 	ctx, cancel := context.WithTimeout(ctx, talkLimit)
 	defer cancel()
 	runtime.LockOSThread() // as the process is to end with it
 	defer runtime.UnlockOSThread()
+
+	probe := "probe." + strconv.Itoa(os.Getpid()) // no machine is called so, and no other process's probe
+	noGroup = errors.New("no process could be started to see")
 	cell := d.cell(d.config.Users.probe(), command{binary, TCG, f})
-	if err == nil {
-		cell.Groups = groups
+	cell.Admit = func(pid int) error { // without a group, the rest is still to be seen
+		noGroup = d.groups.Enter(ctx, probe, pid, bounds(hypervisor.Machine{VCPU: 2, RAMGiB: 1}, TCG, d.config.IOWeight))
+		return nil
 	}
+	defer func() { _ = d.groups.Remove(context.WithoutCancel(ctx), probe) }()
 	said := &head{limit: 4 << 10}
 	cmd, err := cell.Command(ctx, d.config.Helper, binary, "--version")
-	if err == nil {
-		cmd.Stderr, cmd.WaitDelay = said, time.Second
-		err = cmd.Run()
-	}
 	if err != nil {
-		f.Isolated = false
-		weaker = append(weaker, withWords("QEMU does not run in namespaces and with a root of its own: "+err.Error(), lastWords(said.Bytes())))
+		return noGroup, err
 	}
-	f.Weaker = strings.Join(weaker, "; ")
-	return f
+	cmd.Stderr, cmd.WaitDelay = said, time.Second
+	if err := cmd.Run(); err != nil {
+		return noGroup, errors.New(withWords(err.Error(), lastWords(said.Bytes())))
+	}
+	return noGroup, nil
+}
+
+// unlimited says what of control groups isn't as it should be.
+func (d *Driver) unlimited(noGroup error) (weaker []string) {
+	if d.trouble != nil {
+		weaker = append(weaker, "control groups are made beside systemd, which knows nothing of them: "+d.trouble.Error())
+	}
+	if noGroup != nil {
+		weaker = append(weaker, "no limits hold: "+noGroup.Error())
+	}
+	if missing := d.groups.Missing(); noGroup == nil && len(missing) > 0 {
+		weaker = append(weaker, fmt.Sprintf("not all limits hold, control groups lack %v", missing))
+	}
+	return weaker
 }
 
 // bounds returns what machine m may take of the host. Besides the guest's memory
@@ -146,12 +173,15 @@ func limits(of map[int]uint64, m hypervisor.Machine) {
 }
 
 // fileLimit returns how large the file of a disk may become, 0 if that isn't
-// known. A qcow2 file has tables beside what the guest wrote: 8 bytes for each
+// known. A raw file has the disk and nothing else. A qcow2 file has tables beside what the guest wrote: 8 bytes for each
 // cluster of 64 KiB, 2 more that count references, and a few for the tables of
 // those (docs/interop/qcow2.txt). Twice that, and room for a small disk's header.
 func fileLimit(d hypervisor.Disk) uint64 {
 	if d.Bytes <= 0 {
 		return 0
+	}
+	if d.Format == hypervisor.Raw {
+		return uint64(d.Bytes)
 	}
 	return uint64(d.Bytes) + uint64(d.Bytes)/2048 + 4<<20
 }

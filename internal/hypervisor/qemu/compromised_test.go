@@ -195,7 +195,7 @@ func TestDefencesMatter(t *testing.T) {
 		}, true},
 		"shown files": {func(s *confine.Spec) { s.Show = append(s.Show, "/etc/passwd") }, []string{"read a public file of the host"}, true},
 		"user":        {func(s *confine.Spec) { s.User = 0 }, []string{"become root", "keep a capability"}, true},
-		"limits": {func(s *confine.Spec) { s.Limits, s.Groups = nil, nil }, []string{
+		"limits": {func(s *confine.Spec) { s.Limits, s.Admit = nil, nil }, []string{
 			"grow its disk without end", "make larger files", "make processes without end",
 		}, true},
 	}

@@ -100,6 +100,24 @@ func TestHeaderNamesNoBackingFile(t *testing.T) {
 	}
 }
 
+// A raw disk stays raw, whatever a guest writes into it: here it has made it begin
+// like a qcow2 file, and its machine, when it is started again, runs what follows.
+func TestRawStaysRaw(t *testing.T) {
+	t.Parallel()
+	// The first word of a qcow2 file, which is harmless code: push cx; inc si; dec cx; sti.
+	path := base(t, append([]byte("QFI\xfb"), powerOff...))
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, t.TempDir())
+	for range 2 {
+		if err := ensure(t, d, "a", hypervisor.Disk{Path: path, Format: hypervisor.Raw, Bytes: 1 << 20}); err != nil {
+			t.Fatalf("Ensure: %v", err)
+		}
+		hypervisortest.Await(t, func() bool { return only(t, d).Reason == "the guest powered off" })
+	}
+}
+
 func TestOneDiskForTwoMachinesIsRefused(t *testing.T) {
 	t.Parallel()
 	d := open(t, t.TempDir())
@@ -160,7 +178,7 @@ func TestConsoleInALongFolder(t *testing.T) {
 // BenchmarkEnsure measures the time from the order to the running guest, and
 // that of its end.
 func BenchmarkEnsure(b *testing.B) {
-	d, err := qemu.New(qemu.Config{Dir: b.TempDir(), Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	d, err := qemu.New(b.Context(), qemu.Config{Dir: b.TempDir(), Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -56,7 +56,8 @@ type Config struct {
 type Driver struct {
 	config   Config
 	root     *os.Root
-	groups   *cgroup.Tree
+	groups   cgroup.Groups
+	trouble  error      // why systemd, which runs, doesn't make them
 	machines keyed      // one operation on a machine at a time
 	users    sync.Mutex // held from choosing a user id to recording it
 	probe    struct {
@@ -68,8 +69,8 @@ type Driver struct {
 var _ hypervisor.Driver = (*Driver)(nil)
 
 // New returns a driver over c.Dir, whose machines it finds again. It starts
-// nothing. Returns an Invalid fault when others have user ids of c.Users.
-func New(c Config) (*Driver, error) {
+// nothing. ctx is for what it asks of the host. Returns an Invalid fault when others have user ids of c.Users.
+func New(ctx context.Context, c Config) (*Driver, error) {
 	if c.Binary == "" {
 		c.Binary = "qemu-system-x86_64"
 	}
@@ -99,17 +100,17 @@ func New(c Config) (*Driver, error) {
 		return nil, fmt.Errorf("open the hypervisor's folder: %w", err)
 	}
 	sum := sha256.Sum256([]byte(c.Dir)) // agents over other folders have other groups
-	groups, err := cgroup.Open("/proc", hex.EncodeToString(sum[:6]))
+	groups, trouble, err := cgroup.Choose(ctx, "/", hex.EncodeToString(sum[:6]))
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	d := &Driver{config: c, root: root, groups: groups}
-	return d, d.sweep()
+	d := &Driver{config: c, root: root, groups: groups, trouble: trouble}
+	return d, d.sweep(ctx)
 }
 
 // sweep removes the control groups of machines that have no folder any more: a
 // crash came between.
-func (d *Driver) sweep() error {
+func (d *Driver) sweep(ctx context.Context) error {
 	if os.Getuid() != 0 {
 		return nil
 	}
@@ -117,8 +118,8 @@ func (d *Driver) sweep() error {
 	if err != nil {
 		return err
 	}
-	if err := d.groups.Sweep(func(id string) bool { return slices.Contains(ids, id) }); err != nil {
-		d.config.Log.Warn("control groups of machines that are gone stay", "error", err)
+	if err := d.groups.Sweep(ctx, func(id string) bool { return slices.Contains(ids, id) }); err != nil {
+		d.config.Log.WarnContext(ctx, "control groups of machines that are gone stay", "error", err)
 	}
 	return nil
 }
@@ -190,7 +191,7 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 		d.config.Log.InfoContext(ctx, "machine destroyed", "machine_id", id)
 	}
 	if os.Getuid() == 0 {
-		if err := d.groups.Remove(id); err != nil {
+		if err := d.groups.Remove(ctx, id); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package qemu
 import (
 	"context"
 	"os"
-	"os/exec"
 
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
@@ -13,11 +12,8 @@ import (
 // machine m, with a confinement that weaken may change.
 func (d *Driver) Intruder(
 	ctx context.Context, m hypervisor.Machine, uid uint32, weaken func(*confine.Spec), program string, args ...string,
-) (*exec.Cmd, error) {
-	s, err := d.cellOf(m, uid, command{program, TCG, found{Isolated: true, Bounded: os.Getuid() == 0}})
-	if err != nil {
-		return nil, err
-	}
+) (*confine.Cmd, error) {
+	s := d.cellOf(ctx, m, uid, command{program, TCG, found{Isolated: true, Bounded: os.Getuid() == 0}})
 	if weaken != nil {
 		weaken(&s)
 	}
@@ -31,4 +27,5 @@ var (
 	ProbeLine   = probeLine
 	LastWords   = lastWords
 	FreeUsers   = UserRange.free
+	FileLimit   = fileLimit
 )

@@ -109,7 +109,7 @@ func (d *Driver) choose(ctx context.Context, binary string, f found) (hypervisor
 	if want != TCG {
 		err := d.prove(ctx, command{binary, KVM, f}, kvmLimit)
 		if err == nil {
-			return hypervisor.Facts{Accelerator: string(KVM), Reason: "a guest ran with KVM", Weaker: f.Weaker}, nil
+			return hypervisor.Facts{Accelerator: string(KVM), Reason: "a guest ran with KVM", Limits: f.Limits, Weaker: f.Weaker}, nil
 		}
 		if ctx.Err() != nil {
 			return hypervisor.Facts{}, ctx.Err()
@@ -128,7 +128,7 @@ func (d *Driver) choose(ctx context.Context, binary string, f found) (hypervisor
 	if want == TCG {
 		trouble = "the configuration asks for TCG"
 	}
-	return hypervisor.Facts{Accelerator: string(TCG), Reason: trouble, Weaker: f.Weaker}, nil
+	return hypervisor.Facts{Accelerator: string(TCG), Reason: trouble, Limits: f.Limits, Weaker: f.Weaker}, nil
 }
 
 // prove runs a guest that goes the way of a kernel, see guest.lst, in the way
@@ -320,7 +320,7 @@ func (d *Driver) probeKey(binary, version string) string {
 		}
 	}
 	const guest = 2 // raised when what it does changes
-	return fmt.Sprintf("%d|%s|%s|%s|%s|%s|%d", guest, boot, binary, version, d.config.Accelerator, kvm, d.config.Users.probe())
+	return fmt.Sprintf("%d|%s|%s|%s|%s|%s|%d|%s|%t", guest, boot, binary, version, d.config.Accelerator, kvm, d.config.Users.probe(), d.groups, d.trouble == nil)
 }
 
 type proof struct {

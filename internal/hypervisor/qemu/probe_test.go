@@ -19,7 +19,7 @@ func driver(t *testing.T, c qemu.Config) *qemu.Driver {
 	if c.Dir == "" {
 		c.Dir = t.TempDir()
 	}
-	d, err := qemu.New(c)
+	d, err := qemu.New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func TestDriver(t *testing.T) {
 // open returns a driver over dir that doesn't try KVM, so that all hosts test the same.
 func open(t *testing.T, dir string) *qemu.Driver {
 	t.Helper()
-	d, err := qemu.New(qemu.Config{Dir: dir, Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	d, err := qemu.New(t.Context(), qemu.Config{Dir: dir, Accelerator: qemu.TCG, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

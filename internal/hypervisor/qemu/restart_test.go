@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 
 // runAgent starts machine a over dir.
 func runAgent(dir, binary string) error {
-	d, err := qemu.New(qemu.Config{
+	d, err := qemu.New(context.Background(), qemu.Config{
 		Dir: filepath.Join(dir, "machines"), Binary: binary, Accelerator: qemu.TCG,
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})

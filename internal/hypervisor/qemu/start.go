@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
+	"github.com/cpucloud/cpucloud/internal/hypervisor/confine"
 )
 
 // start starts machine m, which is known not to live, and returns when it
@@ -63,11 +63,7 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 	defer func() { _ = log.Close() }()
 
 	// The machine outlives the order to start it.
-	cell, err := d.cellOf(m, rec.UID, c)
-	if err != nil {
-		return err
-	}
-	cmd, err := cell.Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
+	cmd, err := d.cellOf(ctx, m, rec.UID, c).Command(context.WithoutCancel(ctx), d.config.Helper, c.binary, commandLine(m, c.accel)...)
 	if err != nil {
 		return err
 	}
@@ -130,7 +126,7 @@ func (d *Driver) await(ctx context.Context, id string) error {
 }
 
 // watch takes the dead process away when its time has come, and notes why it ended.
-func (d *Driver) watch(cmd *exec.Cmd, id string, begun record, exited chan<- struct{}) {
+func (d *Driver) watch(cmd *confine.Cmd, id string, begun record, exited chan<- struct{}) {
 	_ = cmd.Wait() // what there is to know is in ProcessState
 	close(exited)
 	defer d.machines.lock(id)()

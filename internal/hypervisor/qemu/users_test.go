@@ -74,7 +74,7 @@ func TestUserIsNotReusedWhileItHasProcesses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	const first = 0x70100000
-	d, err := qemu.New(qemu.Config{
+	d, err := qemu.New(t.Context(), qemu.Config{
 		Dir: dir, Accelerator: qemu.TCG, Users: qemu.UserRange{First: first, Count: 4}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

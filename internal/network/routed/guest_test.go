@@ -3,9 +3,12 @@
 package routed_test
 
 import (
+	"errors"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,11 +57,40 @@ func (w *world) plugIn(tb testing.TB, d *routed.Driver, l network.Link) *guest {
 		"ip addr add "+how.Address.String()+" dev eth0", "ip route add "+how.Gateway.String()+" dev eth0",
 		"ip route add default via "+how.Gateway.String()+" dev eth0")
 	if how.Address6.IsValid() {
-		g.run("ip addr add "+how.Address6.String()+" dev eth0", "ip route add default via "+how.Gateway6.String()+" dev eth0")
+		g.run("ip addr add "+how.Address6.String()+" dev eth0 nodad", "ip route add default via "+how.Gateway6.String()+" dev eth0")
 	}
 	go g.copy(g.plug, g.card, nil)
 	go g.copy(g.card, g.plug, g.look)
+	for _, a := range []netip.Prefix{how.Address, how.Address6} {
+		refuses := func() bool {
+			_, err := w.host.dial("tcp", netip.AddrPortFrom(a.Addr(), 9), short)
+			return errors.Is(err, syscall.ECONNREFUSED)
+		}
+		if a.IsValid() && !within(linking, refuses) {
+			tb.Fatalf("the guest doesn't come up with %v", a)
+		}
+	}
 	return g
+}
+
+// linking is how long the kernel may take to use a cable that was plugged in; it
+// looks once a second.
+const linking = 10 * time.Second
+
+// linked waits until what goes through the tap is no longer lost.
+func (w *world) linked(g *guest) {
+	g.Helper()
+	up := func() bool {
+		for line := range strings.Lines(w.host.output("ip -oneline link show type tun")) {
+			if strings.Contains(line, g.link.ID) {
+				return strings.Contains(line, "state UP")
+			}
+		}
+		return false
+	}
+	if !within(linking, up) {
+		g.Fatal("the tap doesn't come up")
+	}
 }
 
 // bare makes the link and takes the VM's end of it, where nothing is but the
@@ -78,6 +110,7 @@ func (w *world) bare(tb testing.TB, d *routed.Driver, l network.Link) *guest {
 	}
 	tb.Cleanup(func() { _ = nowhere.Close() })
 	go g.copy(nowhere, g.plug, g.look)
+	w.linked(g)
 	return g
 }
 

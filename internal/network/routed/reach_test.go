@@ -4,6 +4,7 @@ package routed_test
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -123,7 +124,8 @@ func TestGuestReachesWhatIsAllowed(t *testing.T) {
 	}
 }
 
-// A network that the host gets later is closed from the next look on.
+// A network that the host gets later is closed: at first since it is not behind
+// the uplink, and from the next look on by its number.
 func TestLaterNetworkIsClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -133,7 +135,11 @@ func TestLaterNetworkIsClosed(t *testing.T) {
 	w.host.wire("lan2", later, "eth0")
 	later.run("ip addr add 46.0.0.2/24 dev eth0", "ip route add default via 46.0.0.1")
 	w.host.run("ip addr add 46.0.0.1/24 dev lan2")
+	w.host.write("/proc/sys/net/ipv4/conf/lan2/forwarding", "1")
 	later.serve("tcp", at("46.0.0.2", 22))
+	if !vm.misses("tcp", at("46.0.0.2", 22)) {
+		t.Error("the VM reaches a network that is not behind the uplink")
+	}
 	if links, err := d.List(t.Context()); err != nil || len(links) != 1 {
 		t.Fatalf("List = %v, %v, want the link", links, err)
 	}
@@ -153,13 +159,20 @@ func TestUplinkIsNoRouter(t *testing.T) {
 	w.boot(t, d, w.link(1, tcp(22)))
 	inner := newSpace(t)
 	w.host.wire("lan1", inner, "eth0")
-	w.host.run("ip addr add 46.0.0.1/24 dev lan1")
-	inner.run("ip addr add 46.0.0.2/24 dev eth0", "ip route add default via 46.0.0.1")
+	w.host.run("ip addr add 46.0.0.1/24 dev lan1", "ip addr add 2a00:46::1/64 dev lan1 nodad")
+	inner.run("ip addr add 46.0.0.2/24 dev eth0", "ip route add default via 46.0.0.1",
+		"ip addr add 2a00:46::2/64 dev eth0 nodad", "ip route add default via 2a00:46::1")
 	w.host.write("/proc/sys/net/ipv4/conf/lan1/forwarding", "1")
-	w.router.run("ip route add 46.0.0.0/24 via " + host4)
-	inner.serve("tcp", at("46.0.0.2", 22))
-	if !w.client.misses("tcp", at("46.0.0.2", 22)) {
-		t.Error("the internet reaches a network behind the host")
+	w.host.write("/proc/sys/net/ipv6/conf/lan1/forwarding", "1")
+	if _, err := os.Stat("/proc/sys/net/ipv6/conf/lo/force_forwarding"); err == nil { // since Linux 6.17
+		w.host.write("/proc/sys/net/ipv6/conf/lan1/force_forwarding", "1")
+	}
+	w.router.run("ip route add 46.0.0.0/24 via "+host4, "ip route add 2a00:46::/64 via "+host6)
+	for _, to := range []netip.AddrPort{at("46.0.0.2", 22), at("2a00:46::2", 22)} {
+		inner.serve("tcp", to)
+		if !w.host.reaches("tcp", to) || !w.client.misses("tcp", to) {
+			t.Errorf("the internet reaches %v, behind the host", to)
+		}
 	}
 	if got := w.host.read("/proc/sys/net/ipv4/ip_forward"); got != "0" {
 		t.Errorf("ip_forward = %s, want it left alone", got)

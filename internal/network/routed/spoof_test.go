@@ -107,19 +107,25 @@ func TestSpoofedNeighboursAreDropped(t *testing.T) {
 		"ARP question for another VM":          ether(everybody, ours, 0x0806, arp(1, ours, vm.addr(), make(net.HardwareAddr, 6), other.addr())),
 		"ARP probe":                            ether(everybody, ours, 0x0806, arp(1, ours, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), gw4)),
 		"ARP answer as the gateway":            ether(everybody, ours, 0x0806, arp(2, ours, gw4, gatewayMAC, vm.addr())),
+		"ARP answer as itself":                 ether(gatewayMAC, ours, 0x0806, arp(2, ours, vm.addr(), gatewayMAC, gw4)),
 		"ARP answer as another VM":             ether(gatewayMAC, ours, 0x0806, arp(2, evil, other.addr(), gatewayMAC, gw4)),
 		"ARP answer as its own, another MAC":   ether(gatewayMAC, ours, 0x0806, arp(2, evil, vm.addr(), gatewayMAC, gw4)),
 		"solicitation with another's MAC":      ether(mac("33:33:ff:00:00:01"), ours, 0x86dd, ns(local, evil)),
 		"solicitation in another's frame":      ether(mac("33:33:ff:00:00:01"), evil, 0x86dd, ns(local, ours)),
 		"solicitation with another's address":  ether(mac("33:33:ff:00:00:01"), ours, 0x86dd, ns(six(d, other), ours)),
+		"solicitation for another VM":          ether(mac("33:33:ff:00:00:02"), ours, 0x86dd, icmp6(local, solicited, 255, neighbour(135, 0, six(d, other), 1, ours))),
+		"solicitation for the host":            ether(mac("33:33:ff:00:00:02"), ours, 0x86dd, icmp6(local, solicited, 255, neighbour(135, 0, netip.MustParseAddr(host6), 1, ours))),
 		"solicitation as the gateway":          ether(mac("33:33:ff:00:00:01"), ours, 0x86dd, ns(gw6, ours)),
 		"solicitation from afar":               ether(mac("33:33:ff:00:00:01"), ours, 0x86dd, icmp6(local, solicited, 64, neighbour(135, 0, gw6, 1, ours))),
 		"advertisement as another VM":          ether(toAll6, ours, 0x86dd, icmp6(local, all6, 255, neighbour(136, 0x20, six(d, other), 2, evil))),
 		"advertisement as its own, other MAC":  ether(toAll6, ours, 0x86dd, icmp6(six(d, vm), all6, 255, neighbour(136, 0x20, six(d, vm), 2, evil))),
+		"advertisement of the gateway":         ether(toAll6, ours, 0x86dd, icmp6(local, all6, 255, neighbour(136, 0x20, gw6, 1, ours))),
 		"router advertisement":                 ether(toAll6, ours, 0x86dd, icmp6(local, all6, 255, router)),
 		"redirect":                             ether(toAll6, ours, 0x86dd, icmp6(local, all6, 255, redirect)),
 		"answer of a DHCP server":              ether(everybody, ours, 0x0800, datagram(netip.AddrPortFrom(vm.addr(), 67), at("255.255.255.255", 68), "offer")),
 		"answer of a DHCPv6 server":            ether(toAll6, ours, 0x86dd, datagram(netip.AddrPortFrom(local, 547), netip.AddrPortFrom(all6, 546), "advertise")),
+		"packet to everybody":                  ether(everybody, ours, 0x0800, datagram(netip.AddrPortFrom(vm.addr(), 1), at("255.255.255.255", 1), "all")),
+		"packet to a group":                    ether(everybody, ours, 0x0800, datagram(netip.AddrPortFrom(vm.addr(), 1), at("224.0.0.251", 5353), "group")),
 		"packet to all of the link":            ether(toAll6, ours, 0x86dd, datagram(netip.AddrPortFrom(six(d, vm), 1), netip.AddrPortFrom(all6, 1), "all")),
 		"packet to the gateway's link address": ether(gatewayMAC, ours, 0x86dd, datagram(netip.AddrPortFrom(six(d, vm), 1), netip.AddrPortFrom(gw6, 1), "gateway")),
 		"a protocol that nobody has asked for": ether(everybody, ours, 0x88cc, make([]byte, 64)),
@@ -145,6 +151,29 @@ func TestSpoofedNeighboursAreDropped(t *testing.T) {
 	other.serve("tcp", netip.AddrPortFrom(other.addr(), 22))
 	if !w.client.reaches("tcp", netip.AddrPortFrom(other.addr(), 22)) {
 		t.Error("the other VM can't be reached any more")
+	}
+}
+
+// A VM that asks from ever other addresses doesn't fill the host's table of
+// neighbours, which is one for all.
+func TestNeighboursAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.driver(t)
+	vm := w.bare(t, d, w.link(1))
+	ours, gw6 := mac(vm.link.MAC), netip.MustParseAddr("fe80::1")
+	const asked = 500
+	begin := time.Now()
+	for n := range asked {
+		from := netip.MustParseAddr("fe80::" + strconv.FormatInt(int64(0x1000+n), 16))
+		vm.send(ether(mac("33:33:ff:00:00:01"), ours, 0x86dd, icmp6(from, netip.MustParseAddr("ff02::1:ff00:1"), 255, neighbour(135, 0, gw6, 1, ours))))
+	}
+	if !within(5*time.Second, func() bool { let, lost := w.verdicts(); return let+lost >= asked }) {
+		t.Fatal("not all frames were looked at")
+	}
+	most := 20 + 5*int(time.Since(begin).Seconds()+1)
+	if got := strings.Count(w.host.output("ip -6 neigh show nud all"), "fe80::1"); got > most || got == 0 {
+		t.Errorf("the host has %d neighbours of one VM, want some and at most %d", got, most)
 	}
 }
 
@@ -218,16 +247,22 @@ func TestUnknownTapsAreClosed(t *testing.T) {
 	d := w.driver(t)
 	vm := w.boot(t, d, w.link(1))
 	ours := mac(vm.link.MAC)
-	conn := w.client.packets(at(client4, 9000))
 	w.host.run("nft flush table netdev cpucloud", "nft add rule netdev cpucloud guard accept")
 	w.host.run("nft add rule netdev cpucloud " + tapOf(w, vm) + " accept")
-	send := func(from netip.Addr, text string) {
-		vm.send(ether(gatewayMAC, ours, 0x0800, datagram(netip.AddrPortFrom(from, 1), at(client4, 9000), text)))
-	}
-	send(w.address(5), "false")
-	send(vm.addr(), "honest")
-	if heard := hears(conn, "honest"); len(heard) != 1 || !heard["honest"] {
-		t.Errorf("without its chain: the internet hears %v, want the honest one alone", heard)
+	for _, v := range []struct {
+		kind         uint16
+		own, foreign netip.Addr
+		to           netip.AddrPort
+	}{
+		{0x0800, vm.addr(), w.address(5), at(client4, 9000)},
+		{0x86dd, six(d, vm), netip.MustParseAddr("2a00:1:0:64::5"), at(client6, 9000)},
+	} {
+		conn := w.client.packets(v.to)
+		vm.send(ether(gatewayMAC, ours, v.kind, datagram(netip.AddrPortFrom(v.foreign, 1), v.to, "false")))
+		vm.send(ether(gatewayMAC, ours, v.kind, datagram(netip.AddrPortFrom(v.own, 1), v.to, "honest")))
+		if heard := hears(conn, "honest"); len(heard) != 1 || !heard["honest"] {
+			t.Errorf("without its chain: the internet hears %v, want the honest one alone", heard)
+		}
 	}
 
 	stranger := newSpace(t)

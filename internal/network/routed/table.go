@@ -23,6 +23,11 @@ var (
 	etherIPv6 = field(ll, 12, 0x86, 0xdd)
 )
 
+// discovery matches all messages of neighbour discovery, of which there are five.
+var discovery = on(field(nh, 6, unix.IPPROTO_ICMPV6), rule{
+	payload(nh, 40, 1), &expr.Range{Op: expr.CmpOpEq, Register: register, FromData: []byte{133}, ToData: []byte{137}},
+})
+
 // Offsets within IPv4's and IPv6's headers.
 const (
 	src4, dst4 = 12, 16
@@ -134,7 +139,7 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 		on(accept),
 	)
 	// Of neighbour discovery the same: a solicitation for fe80::1 with the VM's
-	// MAC as its one option. 135 is the solicitation, 133 to 137 are all there is.
+	// MAC as its one option. 135 is the solicitation.
 	t.chain(c, t.netdev, "neighbour", nil,
 		on(notField(40, 135, 0), drop),
 		on(notField(4, 0, 32), drop),
@@ -149,7 +154,7 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 		on(drop),
 	)
 	t.chain(c, t.netdev, "guard6", nil,
-		on(field(nh, 6, unix.IPPROTO_ICMPV6), between(nh, 40, 133, 137), jump("neighbour")),
+		on(discovery, jump("neighbour")),
 		on(notIn(s6, iif, source, fieldPart(nh, src6, 16)), drop),
 		on(inPrefix(dst6, netip.MustParsePrefix("fe80::/10")), drop),
 		on(inPrefix(dst6, netip.MustParsePrefix("ff00::/8")), drop),
@@ -159,13 +164,6 @@ func (t *tables) writeGuard(c *nftables.Conn) {
 	t.chain(c, t.netdev, "guard", nil,
 		on(etherIPv4, jump("guard4")), on(etherARP, jump("guardarp")), on(etherIPv6, jump("guard6")), on(drop),
 	)
-}
-
-func between(base expr.PayloadBase, offset uint32, from, to byte) rule {
-	return rule{
-		payload(base, offset, 1),
-		&expr.Range{Op: expr.CmpOpEq, Register: register, FromData: []byte{from}, ToData: []byte{to}},
-	}
 }
 
 // writeHost adds what comes to the host itself. The first chain is for taps
@@ -230,16 +228,26 @@ func (t *tables) writeForward(c *nftables.Conn, b base) {
 	t.chain(c, t.inet, "forward", hook(nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept), rules...)
 }
 
-// writeTap adds the chain of one tap: what is over the VM's bandwidth is lost,
-// the rest goes to the guard.
+// Questions for its gateway that a VM may ask, of ARP and of neighbour discovery.
+// It needs one in some seconds, and makes up the address that it asks from: each
+// one is a neighbour to the host, which has room for some hundred in all.
+const (
+	questions      = 5 // a second
+	questionsBurst = 20
+)
+
+// writeTap adds the chain of one tap: what is over the VM's bandwidth, and over
+// the questions that it may ask, is lost; the rest goes to the guard.
 func (t *tables) writeTap(c *nftables.Conn, tap string, rate int64) {
 	at := hook(nftables.ChainHookIngress, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	at.Device = tap
 	var rules []rule
 	if rate > 0 {
-		bytes := uint64(rate) / 8
+		bytes := uint64(rate) / 8 // the bucket holds a second of it besides the burst
 		over := &expr.Limit{Type: expr.LimitTypePktBytes, Rate: bytes, Unit: expr.LimitTimeSecond, Burst: burst(bytes), Over: true}
 		rules = append(rules, on(rule{over}, drop))
 	}
-	t.chain(c, t.netdev, tap, at, append(rules, jump("guard"))...)
+	asked := rule{&expr.Limit{Type: expr.LimitTypePkts, Rate: questions, Unit: expr.LimitTimeSecond, Burst: questionsBurst, Over: true}}
+	rules = append(rules, on(etherARP, asked, drop), on(etherIPv6, discovery, asked, drop), jump("guard"))
+	t.chain(c, t.netdev, tap, at, rules...)
 }

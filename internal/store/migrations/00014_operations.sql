@@ -2,8 +2,14 @@
 
 -- +goose Up
 
+-- before are the ports of a VM that are open again at revert_at, unless that is 0;
+-- protected is whether its customer has to unprotect a VM before it can be deleted;
 -- operation is what goes on, '' for nothing; restart is the generation at which a
 -- VM was last to be started anew, abrupt whether its guest is not asked.
+ALTER TABLE vms ADD COLUMN before TEXT NOT NULL DEFAULT '';
+ALTER TABLE vms ADD COLUMN revert_at BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX vms_revert ON vms (revert_at) WHERE revert_at > 0;
+ALTER TABLE vms ADD COLUMN protected BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE vms ADD COLUMN operation TEXT NOT NULL DEFAULT '';
 ALTER TABLE vms ADD COLUMN restart BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE vms ADD COLUMN abrupt BOOLEAN NOT NULL DEFAULT FALSE;
@@ -43,3 +49,7 @@ DROP TABLE operations;
 ALTER TABLE vms DROP COLUMN abrupt;
 ALTER TABLE vms DROP COLUMN restart;
 ALTER TABLE vms DROP COLUMN operation;
+ALTER TABLE vms DROP COLUMN protected;
+DROP INDEX vms_revert;
+ALTER TABLE vms DROP COLUMN revert_at;
+ALTER TABLE vms DROP COLUMN before;
