@@ -40,6 +40,10 @@ type PlacedDeployment struct {
 	// ImageChecksum is "sha256:" and the 64 hex digits of the image as it is
 	// downloaded. If it has another one, the VM is Failed and the deposit is back.
 	ImageChecksum string `json:"imageChecksum,omitempty"`
+	// UserData is what cloud-init does at the first boot of each VM: at most 16 KiB
+	// of #cloud-config, of a script that begins with #!, or of MIME multipart. The
+	// cloud never tells it again.
+	UserData string `json:"userData,omitempty"`
 }
 
 // Quote holds price and places of a deployment for 60 to 300 seconds; 0 stands

@@ -41,7 +41,7 @@ type Payment struct {
 }
 
 // VM is a virtual machine. Reason, Deadline, Payment, UnreachableSince, DrainedAt,
-// Hostname and Timeline come with [Client.VM] and [Client.WaitVM] alone.
+// Hostname, SSHHostKeys and Timeline come with [Client.VM] and [Client.WaitVM] alone.
 type VM struct {
 	ID               string       `json:"id"`
 	Name             string       `json:"vmName"`
@@ -69,7 +69,16 @@ type VM struct {
 	StatusChangedAt  time.Time    `json:"statusChangedAt"`
 	NextBillingAt    *time.Time   `json:"nextBillingAt"`
 	TerminatedAt     *time.Time   `json:"terminatedAt"`
+	SSHHostKeys      []HostKey    `json:"sshHostKeys,omitempty"`
 	Timeline         []Event      `json:"timeline,omitempty"` // oldest first
+}
+
+// HostKey is a key by which a VM's SSH server is known, as its guest printed it at
+// its first boot.
+type HostKey struct {
+	Type        string `json:"type"`        // such as ssh-ed25519
+	Fingerprint string `json:"fingerprint"` // SHA256:…, as ssh shows it
+	PublicKey   string `json:"publicKey"`   // type and base64
 }
 
 // VMResource is what a VM has of a resource: VCPU and PUBLIC_IP by number, RAM

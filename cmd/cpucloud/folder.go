@@ -106,12 +106,17 @@ func writeEnv(path, comment string, keys []string, env envFile) error {
 	for _, key := range keys {
 		fmt.Fprintf(&text, "export %s=%s\n", key, env[key])
 	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, []byte(text.String()), 0o600); err != nil {
-		return fmt.Errorf("write variables: %w", err)
-	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := replaceFile(path, []byte(text.String())); err != nil {
 		return fmt.Errorf("write variables: %w", err)
 	}
 	return nil
+}
+
+// replaceFile replaces a file as a whole, readable for this user alone.
+func replaceFile(path string, text []byte) error {
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
 }

@@ -187,11 +187,10 @@ func (n *networkFlags) keep(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make host folder: %w", err)
 	}
-	temp := path + ".part"
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
+	if err := replaceFile(path, text); err != nil {
 		return fmt.Errorf("keep network flags: %w", err)
 	}
-	return os.Rename(temp, path)
+	return nil
 }
 
 // proveNetwork returns an Unavailable fault when the network that was chosen

@@ -45,18 +45,11 @@ func (d *sickDisk) seen() []string {
 func (d *sickDisk) lead(r *rig) {
 	o := order("0xA", 1, ssh)
 	disk := ""
-	for _, stage := range []struct {
-		ports []vm.Port
-		goal  vm.Goal
-		phase vm.Phase
-	}{
-		{[]vm.Port{ssh}, vm.Run, vm.Ready},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready},
-		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted},
-		{[]vm.Port{ssh}, vm.Run, vm.Ready},
-		{nil, vm.Remove, vm.Absent},
-	} {
+	for _, stage := range wholeLife {
 		o.Ports, o.Goal = stage.ports, stage.goal
+		if stage.restart {
+			o.Restart = o.Generation
+		}
 		r.order(o)
 		r.until(30*time.Minute, fmt.Sprint(stage.goal, " with ", stage.ports), func() bool {
 			s := r.sighting("0xA")

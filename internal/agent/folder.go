@@ -28,7 +28,9 @@ const (
 	recordFile = "record.json"
 	baseFile   = "base.json"
 	seedFile   = "seed.iso"
-	unfinished = ".new"
+	// userDataFile holds a customer's secret.
+	userDataFile = "userdata.json"
+	unfinished   = ".new"
 )
 
 // idPattern is what may become the name of a folder.

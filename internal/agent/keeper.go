@@ -97,7 +97,7 @@ func (k *keeper) look(ctx context.Context) error {
 	}
 	k.book.look(ctx, machines, links, func(id string) bool {
 		w := k.busy[id]
-		return w != nil && w.verb != Watch // which changes nothing
+		return w != nil && !w.verb.waits() // which changes nothing
 	})
 	return nil
 }
@@ -124,7 +124,7 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 	for id, w := range k.busy {
 		v := asked[id]
 		switch {
-		case w.verb == Watch && v != Watch,
+		case w.verb.waits() && v != w.verb,
 			(w.verb == Launch || w.verb == Restart) && (v == Halt || v == Remove || v == Quarantine),
 			w.verb == Halt && v != Halt:
 			w.cancel()
@@ -169,6 +169,8 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 		return k.restart(ctx, t.Order)
 	case Watch:
 		return k.watch(ctx, t.Order)
+	case Listen:
+		return k.listen(ctx, t.Order)
 	case Halt:
 		return k.halt(ctx, t.Order)
 	case Remove:
@@ -185,7 +187,7 @@ func (k *keeper) settle(ctx context.Context, t Task, err error) {
 	if err != nil {
 		k.Log.WarnContext(ctx, "vm task failed", "vm_id", t.ID, "verb", t.Verb, "error", err)
 	}
-	if t.Verb == Watch {
+	if t.Verb.waits() {
 		return
 	}
 	k.book.update(ctx, t.ID, func(e *entry) {

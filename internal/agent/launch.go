@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -12,6 +13,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/image"
 	"github.com/cpucloud/cpucloud/internal/image/seed"
 	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/userdata"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -133,11 +135,15 @@ func (k *keeper) progress(ctx context.Context, id string) func(image.Progress) {
 // each start, because the network may have changed under a VM that was down.
 func (k *keeper) seed(o vm.Order, link network.Link) error {
 	g := k.Network.Guest(link)
+	given, err := k.userData(o)
+	if err != nil {
+		return err
+	}
 	if err := k.folder.step("write", seedFile); err != nil {
 		return fmt.Errorf("write seed: %w", err)
 	}
-	err := seed.WriteFile(k.folder.vmPath(o.ID, seedFile), seed.Seed{
-		InstanceID: o.ID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, At: k.Now(),
+	err = seed.WriteFile(k.folder.vmPath(o.ID, seedFile), seed.Seed{
+		InstanceID: o.ID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, UserData: given, At: k.Now(),
 		Network: seed.Network{
 			DHCP: g.DHCP, MAC: link.MAC, Address: g.Address, Gateway: g.Gateway, Address6: g.Address6, Gateway6: g.Gateway6, DNS: g.DNS,
 		},
@@ -146,6 +152,21 @@ func (k *keeper) seed(o vm.Order, link network.Link) error {
 		return fmt.Errorf("write seed: %w", err)
 	}
 	return nil
+}
+
+// userData returns what the VM's guest is given to do. It is ordered until the VM was
+// Active, and read by the guest at each boot: what was ordered is kept beside the disk,
+// before a seed tells it, and goes with it.
+func (k *keeper) userData(o vm.Order) (userdata.Text, error) {
+	var kept userdata.Text
+	name := filepath.Join(vmsDir, o.ID, userDataFile)
+	if _, err := k.folder.read(name, &kept); err != nil {
+		return "", err
+	}
+	if o.UserData == "" || o.UserData == kept {
+		return kept, nil
+	}
+	return o.UserData, k.folder.write(name, o.UserData, true)
 }
 
 // machine starts the VM's machine.

@@ -114,23 +114,27 @@ func TestAgentEndsAnywhere(t *testing.T) {
 	}
 }
 
+// wholeLife is what is ordered of a VM in each part of its life, and how far it
+// comes.
+var wholeLife = []struct {
+	ports   []vm.Port
+	goal    vm.Goal
+	phase   vm.Phase
+	restart bool
+}{
+	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
+	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
+	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
+	{nil, vm.Remove, vm.Absent, false},
+}
+
 func endAnywhere(r *rig, n int, after bool) {
 	o := order("0xA", 1, ssh)
 	disk := ""
 	sound := r.config
-	for _, stage := range []struct {
-		ports   []vm.Port
-		goal    vm.Goal
-		phase   vm.Phase
-		restart bool
-	}{
-		{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
-		{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
-		{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
-		{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-		{nil, vm.Remove, vm.Absent, false},
-	} {
+	for _, stage := range wholeLife {
 		o.Ports, o.Goal = stage.ports, stage.goal
 		begun := r.starts("0xA")
 		if stage.restart {

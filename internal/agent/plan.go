@@ -18,10 +18,14 @@ const (
 	Connect    Verb = "connect"    // make the network agree; the machine is left alone
 	Restart    Verb = "restart"    // start the running machine anew
 	Watch      Verb = "watch"      // wait until the running machine answers
+	Listen     Verb = "listen"     // wait until its guest has printed its host keys
 	Halt       Verb = "halt"       // have the machine power off, keep its disk
 	Remove     Verb = "remove"     // end the machine, purge its disk
 	Quarantine Verb = "quarantine" // leave it as it is, and tell
 )
+
+// waits reports whether the verb waits for something and changes nothing itself.
+func (v Verb) waits() bool { return v == Watch || v == Listen }
 
 // Task is one verb for one VM, with the order that it follows.
 type Task struct {
@@ -41,6 +45,7 @@ type Sight struct {
 	Begun      time.Time        // when its machine was first started
 	Started    bool             // its machine was started at some time
 	Ready      bool             // its machine has answered since it was started
+	Heard      bool             // its host keys are known, or will not be
 	Asked      time.Time        // when its guest was asked to power off; zero once it has, or need not
 	Restarted  int64            // the restart that was last fulfilled, by its generation
 	Broken     bool             // trying again will not help
@@ -121,6 +126,8 @@ func next(now time.Time, o vm.Order, s Sight) Verb {
 			return Connect
 		case running && !s.Ready:
 			return Watch
+		case running && !s.Heard:
+			return Listen
 		case !running && !s.Broken && due:
 			return Launch
 		}

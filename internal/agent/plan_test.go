@@ -47,7 +47,7 @@ func TestPlan(t *testing.T) {
 	later.Generation = 3
 	anew := later
 	anew.Restart = 3
-	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true}
+	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true, Heard: true}
 	with := func(change func(*agent.Sight)) []agent.Sight { s := well; change(&s); return []agent.Sight{s} }
 	for name, tt := range map[string]struct {
 		wanted []vm.Order
@@ -57,6 +57,10 @@ func TestPlan(t *testing.T) {
 		"new":                   {[]vm.Order{run}, nil, agent.Launch},
 		"all is well":           {[]vm.Order{run}, []agent.Sight{well}, ""},
 		"not answering yet":     {[]vm.Order{run}, with(func(s *agent.Sight) { s.Ready = false }), agent.Watch},
+		"not heard yet":         {[]vm.Order{run}, with(func(s *agent.Sight) { s.Heard = false }), agent.Listen},
+		"heard of nothing":      {[]vm.Order{run}, with(func(s *agent.Sight) { s.Ready, s.Heard = false, false }), agent.Watch},
+		"not heard, to be off":  {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Heard = false }), agent.Halt},
+		"not heard, exited":     {[]vm.Order{run}, with(func(s *agent.Sight) { s.Heard, s.Machine = false, hypervisor.Exited }), agent.Launch},
 		"other ports":           {[]vm.Order{order("a", 3, ssh)}, []agent.Sight{well}, agent.Connect},
 		"link drifted":          {[]vm.Order{run}, with(func(s *agent.Sight) { s.Link = link(order("a", 2, ssh)) }), agent.Connect},
 		"link lost":             {[]vm.Order{run}, with(func(s *agent.Sight) { s.Link = nil }), agent.Connect},
@@ -149,6 +153,8 @@ func (h host) do(task agent.Task, steps int) {
 		does = []func(){func() { s.Link = link(o) }, func() { s.Generation, s.Asked = o.Generation, time.Time{} }}
 	case agent.Watch:
 		does = []func(){func() { s.Ready = true }}
+	case agent.Listen:
+		does = []func(){func() { s.Heard = true }}
 	case agent.Halt:
 		does = []func(){
 			func() { s.Asked = noon.Add(time.Hour) }, func() { s.Machine = hypervisor.Exited }, func() { s.Machine = "" },
@@ -181,7 +187,7 @@ func drawHost(t *rapid.T) host {
 		s := agent.Sight{
 			ID: fmt.Sprint("vm-", n), Files: rapid.Bool().Draw(t, "files"),
 			Machine:    rapid.SampledFrom([]hypervisor.State{"", hypervisor.Running, hypervisor.Exited}).Draw(t, "machine"),
-			Generation: rapid.Int64Range(0, 3).Draw(t, "reached"), Ready: rapid.Bool().Draw(t, "ready"),
+			Generation: rapid.Int64Range(0, 3).Draw(t, "reached"), Ready: rapid.Bool().Draw(t, "ready"), Heard: rapid.Bool().Draw(t, "heard"),
 			Tried: rapid.Int64Range(0, 3).Draw(t, "tried"), NotBefore: noon.Add(time.Duration(rapid.IntRange(-1, 1).Draw(t, "wait"))),
 		}
 		if rapid.Bool().Draw(t, "asked") {
@@ -268,7 +274,7 @@ func TestPlanConverges(t *testing.T) {
 				h.do(task, rapid.IntRange(0, 5).Draw(t, "steps"))
 			}
 		}
-		for range 5 {
+		for range 6 {
 			now = now.Add(time.Minute)
 			for _, task := range agent.Plan(now, wanted, h.sights()) {
 				h.do(task, 10)
@@ -283,7 +289,7 @@ func TestPlanConverges(t *testing.T) {
 			if o.Goal == vm.Halt && (s.Machine != "" || s.Generation != o.Generation || s.Files != start[o.ID].Files || s.Link != start[o.ID].Link) {
 				t.Errorf("%s is ordered halted, was %+v, is %+v", o.ID, start[o.ID], s)
 			}
-			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || s.Generation != o.Generation || s.Restarted < o.Restart || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
+			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || !s.Heard || s.Generation != o.Generation || s.Restarted < o.Restart || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
 				t.Errorf("%s is ordered to run, is %+v", o.ID, s)
 			}
 		}
@@ -320,7 +326,9 @@ func TestPlanLaunchesWhatWasHalted(t *testing.T) {
 			}
 			h.do(agent.Task{Verb: want, ID: o.ID, Order: o}, 10)
 		}
-		if tasks := agent.Plan(noon, []vm.Order{o}, host{o.ID: h[o.ID]}.sights()); len(tasks) > 0 {
+		ready := h[o.ID]
+		ready.Heard = true
+		if tasks := agent.Plan(noon, []vm.Order{o}, []agent.Sight{ready}); len(tasks) > 0 {
 			t.Errorf("still to do: %v", tasks)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/hypervisor"
 	"github.com/cpucloud/cpucloud/internal/network"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -13,23 +14,25 @@ import (
 // record is what the agent keeps of one VM besides its disk. All of it but the
 // story can be found out again, so that losing it costs time and nothing else.
 type record struct {
-	Generation int64     `json:"generation"`
-	Begun      time.Time `json:"begun,omitzero"`   // when the machine was started for the first time
-	Started    time.Time `json:"started,omitzero"` // when it was last started
-	Restarts   int       `json:"restarts,omitempty"`
-	Restarted  int64     `json:"restarted,omitempty"` // the newest order to restart that is fulfilled, by its generation
-	Asked      time.Time `json:"asked,omitzero"`      // when its guest was asked to power off, as long as it may obey
-	Halted     bool      `json:"halted,omitempty"`    // powered off by an order since it was last started
-	Resumes    int       `json:"resumes,omitempty"`   // how often it was started after that
-	Ready      bool      `json:"ready"`
-	Broken     bool      `json:"broken"`
-	Elsewhere  bool      `json:"elsewhere,omitempty"` // it is Broken, and another server may do better
-	Reason     string    `json:"reason,omitempty"`
-	Tried      int64     `json:"tried"`
-	Attempt    int       `json:"attempt"`
-	NotBefore  time.Time `json:"not_before,omitzero"`
-	Steps      []vm.Step `json:"steps"`
-	Image      string    `json:"image,omitempty"` // checksum of what its disk was made of, "sha256:…"
+	Generation int64         `json:"generation"`
+	Begun      time.Time     `json:"begun,omitzero"`   // when the machine was started for the first time
+	Started    time.Time     `json:"started,omitzero"` // when it was last started
+	Restarts   int           `json:"restarts,omitempty"`
+	Restarted  int64         `json:"restarted,omitempty"` // the newest order to restart that is fulfilled, by its generation
+	Asked      time.Time     `json:"asked,omitzero"`      // when its guest was asked to power off, as long as it may obey
+	Halted     bool          `json:"halted,omitempty"`    // powered off by an order since it was last started
+	Resumes    int           `json:"resumes,omitempty"`   // how often it was started after that
+	Ready      bool          `json:"ready"`
+	Broken     bool          `json:"broken"`
+	Elsewhere  bool          `json:"elsewhere,omitempty"` // it is Broken, and another server may do better
+	Reason     string        `json:"reason,omitempty"`
+	Tried      int64         `json:"tried"`
+	Attempt    int           `json:"attempt"`
+	NotBefore  time.Time     `json:"not_before,omitzero"`
+	Steps      []vm.Step     `json:"steps"`
+	HostKeys   []hostkey.Key `json:"host_keys,omitempty"` // that its guest printed at its first boot
+	Heard      bool          `json:"heard,omitempty"`     // nobody listens for them any more
+	Image      string        `json:"image,omitempty"`     // checksum of what its disk was made of, "sha256:…"
 }
 
 const (
@@ -86,13 +89,13 @@ func (e *entry) begun() time.Time {
 func (e *entry) sight(id string) Sight {
 	return Sight{
 		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
-		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Asked: e.Asked, Restarted: e.Restarted, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
+		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Heard: e.Heard, Asked: e.Asked, Restarted: e.Restarted, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
 	}
 }
 
 // sighting returns what is reported of the VM; o is nil when nobody asked for it.
 func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
-	s := vm.Sighting{ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps), Image: e.Image}
+	s := vm.Sighting{ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps), HostKeys: slices.Clone(e.HostKeys), Image: e.Image}
 	if o == nil {
 		return s
 	}

@@ -92,6 +92,11 @@ type storyAnswer struct {
 	Protected bool       `json:"protected"`
 	Operation *string    `json:"operation"`
 	Allowed   []string   `json:"allowedActions"`
+	HostKeys  []struct {
+		Type        string `json:"type"`
+		Fingerprint string `json:"fingerprint"`
+		PublicKey   string `json:"publicKey"`
+	} `json:"sshHostKeys"`
 
 	Timeline []struct {
 		At   time.Time `json:"at"`

@@ -8,6 +8,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/market"
+	"github.com/cpucloud/cpucloud/internal/userdata"
 )
 
 var createQuote = operation{
@@ -68,7 +69,9 @@ var deployWith = operation{
 	method: http.MethodPost, path: "/v1/vms", id: "deployWithPreferences", tag: "Virtual machines", status: http.StatusCreated,
 	summary: "Deploy VMs with preferences",
 	text: "Like POST /vms/v3, with constraints and preferences that it does not know, or with a quote: then what the quote was made for stands for " +
-		"constraints, strategy and group.\n\nWith `imageChecksum`, `sha256:` and 64 hex digits, no VM is made of an image that differs from what you expect.",
+		"constraints, strategy and group.\n\nWith `imageChecksum`, `sha256:` and 64 hex digits, no VM is made of an image that differs from what you expect.\n\n" +
+		"`userData` is what cloud-init does at the first boot of each VM: at most 16384 bytes of `#cloud-config`, of a script that begins with " +
+		"`#!`, or of a MIME multipart message of these. It is checked before anything is paid, and never answered or logged.",
 	headers: []parameter{{"Idempotency-Key", "Stands for `requestId` where the body has none.", "order-1042"}},
 	request: `{"constraints": {"datacenter": {"countries": ["US"]}, "minTier": 3}, "instances": 3, "strategy": "spread", "antiAffinityGroup": "db",
 		"vmConfiguration": {"name": "db", "osImage": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "sshKeys": ["laptop"]}}`,
@@ -85,6 +88,7 @@ type deployWithRequest struct {
 	Constraints wishes `json:"constraints,omitzero"`
 	QuoteID     string `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
 	Checksum    string `json:"imageChecksum,omitempty" pattern:"^sha256:[0-9a-fA-F]{64}$" doc:"What the image has to have as it is downloaded, before it is decompressed. If it hasn't, the VM is Failed and the deposit returned."`
+	UserData    string `json:"userData,omitempty" maxLength:"16384" doc:"What cloud-init does at the first boot: #cloud-config, a script or MIME multipart. It is not answered again."`
 	Order
 	Preferences
 }
@@ -96,5 +100,6 @@ func (a *api) deployWith(c *call, in deployWithRequest) (deployment, error) {
 	}
 	return a.deploy(c, in.Order, control.Deployment{
 		Constraints: want, Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID, ImageChecksum: in.Checksum,
+		UserData: userdata.Text(in.UserData),
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/money"
 )
 
@@ -232,6 +233,8 @@ var getVM = operation{
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
 		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
 		"protected": false,
+		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
+			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
 	refusals: map[int]string{
 		http.StatusNotFound:            `no VM with id "` + exampleID + `"`,
@@ -266,7 +269,23 @@ type payment struct {
 
 type vmStory struct {
 	VMLook
+	HostKeys []hostKey `json:"sshHostKeys" doc:"By which its SSH server is known, as its guest printed them at its first boot. Empty until then, and where its image prints none."`
 	Timeline []vmEvent `json:"timeline" doc:"What happened, oldest first."`
+}
+
+// hostKey is a key of a VM's SSH server.
+type hostKey struct {
+	Type        string `json:"type" example:"ssh-ed25519"`
+	Fingerprint string `json:"fingerprint" doc:"SHA-256, as ssh shows it."`
+	PublicKey   string `json:"publicKey" doc:"As a line of known_hosts has it behind the host's name."`
+}
+
+func hostKeysOf(keys []hostkey.Key) []hostKey {
+	out := make([]hostKey, len(keys))
+	for i, k := range keys {
+		out[i] = hostKey{k.Type(), k.Fingerprint(), string(k)}
+	}
+	return out
 }
 
 func lookOf(v control.VM) VMLook {
@@ -348,7 +367,7 @@ func (a *api) getVM(c *call, _ none) (vmStory, error) {
 	if err != nil {
 		return vmStory{}, err
 	}
-	story := vmStory{VMLook: lookOf(v), Timeline: make([]vmEvent, len(v.Timeline))}
+	story := vmStory{VMLook: lookOf(v), HostKeys: hostKeysOf(v.HostKeys), Timeline: make([]vmEvent, len(v.Timeline))}
 	for i, e := range v.Timeline {
 		story.Timeline[i] = vmEvent{At: e.At.UTC(), Text: e.Text}
 	}

@@ -83,6 +83,39 @@ func TestCreateSendsTheChecksum(t *testing.T) {
 	}
 }
 
+// Only the newer route knows user data. It is read out of a file or of standard
+// input, so that it is in no command line, and is sent as it is.
+func TestCreateSendsUserData(t *testing.T) {
+	t.Parallel()
+	const script = "#!/bin/sh\necho hunter2 <&> é\n"
+	for _, dry := range []bool{false, true} {
+		w := newWorld(t)
+		w.putKey(t, "id_ed25519.pub")
+		w.stdin = script
+		file := filepath.Join(t.TempDir(), "setup.sh")
+		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for n, from := range []string{"-", file} {
+			args := []string{"vm", "create", "web", "--image", "https://own.example/a.img", "--user-data", from}
+			if dry {
+				args = append(args, "--dry-run")
+			}
+			code, stdout, stderr := w.run(t, args...)
+			sent := w.cloud.placed
+			if dry {
+				sent = w.cloud.rehearsed
+			}
+			if code != 0 || len(sent) != n+1 || sent[n]["userData"] != script {
+				t.Errorf("exit code %d, sent %v: %s", code, sent, stderr)
+			}
+			if strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("shown: %s%s", stdout, stderr)
+			}
+		}
+	}
+}
+
 // TestCreateRefusesBeforeItAsks: what can be seen to be wrong never leaves the
 // machine.
 func TestCreateRefusesBeforeItAsks(t *testing.T) {
@@ -97,13 +130,16 @@ func TestCreateRefusesBeforeItAsks(t *testing.T) {
 		"--ssh-key /nonexistent": "no file /nonexistent",
 		"--ssh-key ~/.ssh":       "is no file",
 		"--image-checksum md5:0": "is not sha256:",
+		"--user-data /nonexist":  "user data can't be read",
+		"--user-data -":          "userData is not well-formed YAML near line 2",
 		"extra":                  "accepts 1 arg",
 	} {
 		w := newWorld(t)
 		w.putKey(t, "id_rsa.pub")
 		w.env["CPUCLOUD_URL"] = "http://127.0.0.1:1"
+		w.stdin = "#cloud-config\n- hunter2: [\n"
 		code, _, stderr := w.run(t, append([]string{"vm", "create", "web"}, strings.Fields(flags)...)...)
-		if code != 2 && code != 4 || !strings.Contains(stderr, says) {
+		if code != 2 && code != 4 || !strings.Contains(stderr, says) || strings.Contains(stderr, "hunter2") {
 			t.Errorf("%s: exit code %d, stderr %q; want …%s…", flags, code, stderr, says)
 		}
 	}

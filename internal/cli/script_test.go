@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,8 @@ func TestScripts(t *testing.T) {
 			"code": code,
 			"has":  has,
 			"warn": warn,
+
+			"prints": prints,
 		},
 	})
 }
@@ -99,6 +102,19 @@ func warn(ts *testscript.TestScript, _ bool, args []string) {
 	for _, v := range s.vms {
 		if v["vmName"] == args[0] {
 			v[args[1]] = args[2]
+		}
+	}
+}
+
+// prints gives a VM host keys: prints NAME KEY; \n in a key is a line's end.
+func prints(ts *testscript.TestScript, _ bool, args []string) {
+	s := ts.Value("stub").(*stub)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.vms {
+		if v["vmName"] == args[0] {
+			kind, _, _ := strings.Cut(args[1], " ")
+			v["sshHostKeys"] = []doc{{"type": kind, "fingerprint": "SHA256:of-" + kind, "publicKey": strings.ReplaceAll(args[1], `\n`, "\n")}}
 		}
 	}
 }

@@ -123,6 +123,7 @@ func (s *stub) rehearse(w http.ResponseWriter, r *http.Request, body doc) {
 		s.route(w, r, body)
 		return
 	}
+	s.rehearsed = append(s.rehearsed, body)
 	if why := unmet(body); why != "" {
 		refuse(w, http.StatusUnprocessableEntity, why)
 		return

@@ -28,19 +28,20 @@ type doc = map[string]any
 // it: a VM becomes Active when somebody waits for it. Names decide its fate:
 // one that begins with "bad" fails, one that begins with "slow" takes a second look.
 type stub struct {
-	mu       sync.Mutex
-	vms      []doc
-	keys     []doc
-	balance  string
-	requests map[string]any // answers of deployments by request id
-	deployed []doc          // the bodies of deployments
-	placed   []doc          // those of them that have preferences or a quote
-	market   shop
-	down     int       // how many calls are still answered with 503
-	sellers  []*seller // providers
-	payments []string  // ids of credits
-	payouts  []doc     // withdrawals
-	purse    purse
+	mu        sync.Mutex
+	vms       []doc
+	keys      []doc
+	balance   string
+	requests  map[string]any // answers of deployments by request id
+	deployed  []doc          // the bodies of deployments
+	placed    []doc          // those of them that have preferences or a quote
+	market    shop
+	rehearsed []doc     // the bodies of dry runs of deployments
+	down      int       // how many calls are still answered with 503
+	sellers   []*seller // providers
+	payments  []string  // ids of credits
+	payouts   []doc     // withdrawals
+	purse     purse
 
 	operations []doc
 	tries      int // to reach a console

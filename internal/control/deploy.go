@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/userdata"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -34,6 +36,9 @@ type Deployment struct {
 	// ImageChecksum is what the image has to have as it is downloaded: see
 	// vm.ParseChecksum. "" is for whatever is there.
 	ImageChecksum string `json:",omitempty"`
+	// UserData is what each VM is given to do at its first boot: see
+	// userdata.Check. It is the customer's secret.
+	UserData userdata.Text `json:",omitempty"`
 	// QuoteID takes the places and prices of a quote; what it was made for
 	// stands for Constraints, Strategy and AffinityGroup then.
 	QuoteID string `json:",omitempty"`
@@ -77,7 +82,7 @@ func (s *Service) order(ctx context.Context, who account.Actor, d Deployment) (*
 	}
 	o := &order{who: who, wish: d, done: make(chan struct{})}
 	var err error
-	if o.digest, err = d.digest(); err != nil {
+	if o.digest, err = s.digest(d); err != nil {
 		return nil, err
 	}
 	if o.keys, o.noKeys = s.publicKeys(ctx, who.AccountID, d.SSHKeys); o.noKeys != nil && d.RequestID == "" {
@@ -122,7 +127,7 @@ func (d *Deployment) check() error {
 	return firstError(
 		checkRequestID(d.RequestID), checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
 		vm.CheckImage(d.Image), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
-		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup),
+		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup), userdata.Check(d.UserData),
 	)
 }
 
@@ -136,10 +141,16 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// digest identifies the request. Keys count as they were given.
-func (d Deployment) digest() (string, error) {
+// digest identifies the request. Keys count as they were given. User data counts by
+// what nobody can find it out from who does not have the control plane's key.
+func (s *Service) digest(d Deployment) (string, error) {
 	if d.RequestID == "" {
 		return "", nil
+	}
+	if d.UserData != "" {
+		mac := hmac.New(sha256.New, s.key.Seed())
+		fmt.Fprintf(mac, "cpucloud user data 1\n%s\n%s", d.RequestID, string(d.UserData))
+		d.UserData = userdata.Text(hex.EncodeToString(mac.Sum(nil)))
 	}
 	text, err := json.Marshal(d)
 	if err != nil {

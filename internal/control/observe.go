@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/store"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -98,6 +99,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	}
 	before := v
 	pinImage(&v, seen)
+	know(&v, seen)
 	v.Reached = max(v.Reached, seen.Generation)
 	if cause, ok := seen.Phase.Cause(); ok && (cause != vm.SeenBroken || v.ActivatedAt.IsZero()) { // one that ran keeps its disk
 		switch next := vm.Next(v.State, cause); {
@@ -116,7 +118,8 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
-	if !fulfilled && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin {
+	if !fulfilled && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
+		len(v.HostKeys) == len(before.HostKeys) {
 		return len(seen.Steps) > 0, nil
 	}
 	return true, tx.UpdateVM(ctx, v)
@@ -128,6 +131,15 @@ func pinImage(v *vm.VM, seen vm.Sighting) {
 	sum, err := vm.ParseChecksum(seen.Image)
 	if err == nil && v.Spec.ImagePin == "" {
 		v.Spec.ImagePin = sum
+	}
+}
+
+// know remembers the keys by which the VM's SSH server is known, once: what is told
+// after that is not believed, because a guest that was broken into may print what
+// it likes.
+func know(v *vm.VM, seen vm.Sighting) {
+	if len(v.HostKeys) == 0 && seen.Phase == vm.Ready && hostkey.Check(seen.HostKeys) == nil {
+		v.HostKeys = seen.HostKeys
 	}
 }
 
@@ -166,9 +178,19 @@ func (s *Service) activate(ctx context.Context, tx *store.Tx, v vm.VM) error {
 	v.Epochs = m.Epochs
 	v.Spent += v.Price
 	return firstErrorOf(
+		func() error { return s.forgetUserData(ctx, tx, v) },
 		func() error { return tx.UpdateVM(ctx, v) },
 		func() error { return tx.PutEvent(ctx, v.ID, line) },
 	)
+}
+
+// forgetUserData has the agent of a VM that is Active be sent its list anew,
+// without the user data, which the store forgets as well.
+func (s *Service) forgetUserData(ctx context.Context, tx *store.Tx, v vm.VM) error {
+	if v.UserData == "" {
+		return nil
+	}
+	return tx.Revise(ctx, v.ServerID)
 }
 
 // observeRemoval frees what a VM took once its agent has seen that nothing is left.

@@ -84,7 +84,7 @@ func (s *Service) setPorts(ctx context.Context, tx *store.Tx, v *vm.VM, ports []
 	v.Before, v.RevertAt = nil, time.Time{}
 	text := "open ports changed to " + portList(ports)
 	if c.Cut {
-		text += "; connections through others are cut"
+		text += "; connections through others are to be cut"
 	}
 	if c.Confirm > 0 && !slices.Equal(ports, before) {
 		v.Before, v.RevertAt = before, now.Add(c.Confirm)

@@ -100,6 +100,6 @@ func TestCut(t *testing.T) {
 			want(t, "generation", step.order.Generation, step.generation)
 			want(t, "generation of the cut", step.order.Cut, step.cut)
 		}
-		wantTold(t, "VM", c.story(anna, id).Timeline, "open ports changed to 22/tcp, 80/tcp; connections through others are cut")
+		wantTold(t, "VM", c.story(anna, id).Timeline, "open ports changed to 22/tcp, 80/tcp; connections through others are to be cut")
 	})
 }

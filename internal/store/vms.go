@@ -9,7 +9,9 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/userdata"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -56,6 +58,8 @@ type vmRow struct {
 	Restart       int64
 	Abrupt        bool
 	GoneAt        int64
+	UserData      string
+	HostKeys      string
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -72,6 +76,10 @@ func (r vmRow) vm() (vm.VM, error) {
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, Cut: r.Cut, GoneAt: at(r.GoneAt),
 		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation, Restart: r.Restart, Abrupt: r.Abrupt,
+		UserData: userdata.Text(r.UserData),
+	}
+	for line := range strings.Lines(r.HostKeys) {
+		v.HostKeys = append(v.HostKeys, hostkey.Key(strings.TrimSuffix(line, "\n")))
 	}
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
@@ -91,7 +99,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.cut, v.gone_at,
-	v.before, v.revert_at, v.protected, v.operation, v.restart, v.abrupt`
+	v.before, v.revert_at, v.protected, v.operation, v.restart, v.abrupt, v.user_data, v.host_keys`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -118,11 +126,12 @@ func (s *script) vms(list []vm.VM) error {
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt,
+			userDataText(v), hostKeysText(v),
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, cut, gone_at, before, revert_at, protected, operation, restart, abrupt)`, lines)
+		wish, known_as, key_id, limited, price_parts, cut, gone_at, before, revert_at, protected, operation, restart, abrupt, user_data, host_keys)`, lines)
 	return nil
 }
 
@@ -132,6 +141,25 @@ func partsText(p vm.Parts) (string, error) {
 		return "", nil
 	}
 	return toJSON(p)
+}
+
+// userDataText is what is kept of a VM's user data: nothing once it was Active,
+// because its server has what it needs of it by then, and nothing of one that is
+// to be removed.
+func userDataText(v vm.VM) string {
+	if v.Goal == vm.Remove || !v.ActivatedAt.IsZero() {
+		return ""
+	}
+	return string(v.UserData)
+}
+
+// hostKeysText is how host keys are kept: one a line.
+func hostKeysText(v vm.VM) string {
+	var b strings.Builder
+	for _, k := range v.HostKeys {
+		b.WriteString(string(k) + "\n")
+	}
+	return b.String()
 }
 
 // portsText is how ports are kept that are not the spec's, "" for none at all.
@@ -154,10 +182,10 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, cut = ?, gone_at = ?,
-		before = ?, revert_at = ?, protected = ?, operation = ?, restart = ?, abrupt = ? WHERE id = ?`,
+		before = ?, revert_at = ?, protected = ?, operation = ?, restart = ?, abrupt = ?, user_data = ?, host_keys = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.Cut, micros(v.GoneAt),
-		before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt, v.ID)
+		before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt, userDataText(v), hostKeysText(v), v.ID)
 	return err
 }
 

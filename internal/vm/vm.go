@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/userdata"
 )
 
 // VM is a virtual machine that a customer asked for. Who writes what: Spec,
@@ -70,6 +72,11 @@ type VM struct {
 
 	Restart int64 // the generation at which it was last to be started anew; 0 for never
 	Abrupt  bool  // without asking its guest
+
+	// UserData is what its guest is given to do at its first boot: its customer's
+	// secret, which the store forgets once the VM was Active or is to be removed.
+	UserData userdata.Text
+	HostKeys []hostkey.Key // by which its SSH server is known; set once, nil while they are not known
 
 	Limited bool // its account or API key has limits: what it is charged is counted
 
@@ -149,12 +156,18 @@ type Order struct {
 	// Tenant is the same for all VMs of one account on one server, and tells
 	// nothing of who that is: images that are not public are kept apart by it.
 	Tenant string `json:"tenant,omitempty"`
+	// UserData is what the guest is given to do at its first boot. It is ordered
+	// until the VM was Active; who follows the order keeps it as long as the disk.
+	UserData userdata.Text `json:"user_data,omitempty"`
 	Spec
 }
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Cut: v.Cut, Restart: v.Restart, Abrupt: v.Abrupt, Spec: v.Spec}
+	return Order{
+		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Cut: v.Cut, Restart: v.Restart, Abrupt: v.Abrupt,
+		UserData: v.UserData, Spec: v.Spec,
+	}
 }
 
 // Sighting is what an agent sees of one VM.
@@ -167,7 +180,10 @@ type Sighting struct {
 	// what its customer gave is at fault.
 	Elsewhere bool   `json:"elsewhere,omitempty"`
 	Image     string `json:"image,omitempty"` // checksum of the image that its disk was made of, "sha256:…"; "" before
-	Steps     []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// HostKeys are the keys of its SSH server as its guest printed them at its
+	// first boot; none before, and where the image prints none.
+	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
+	Steps    []Step        `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,

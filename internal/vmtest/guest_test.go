@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/pem"
 	"errors"
 	"net"
 	"strings"
@@ -20,6 +21,7 @@ import (
 type key struct {
 	signer ssh.Signer
 	line   string // the public half as a customer gives it
+	file   []byte // the private half as ssh reads it
 }
 
 func newKey(t *testing.T) key {
@@ -32,7 +34,11 @@ func newKey(t *testing.T) key {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key{signer, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " anna"}
+	file, err := ssh.MarshalPrivateKey(private, "anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key{signer, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " anna", pem.EncodeToMemory(file)}
 }
 
 // session is a connection to a guest.

@@ -193,13 +193,20 @@ offers:
     prices: {vcpu: "%[5]s", ram: "0.02", storage: "0.004", address: "0.02"}
 `
 
-// provide takes a bare machine into the marketplace, as its provider does.
-func (m *marketplace) provide(n namespace, name, country, city, vcpu string, flags ...string) {
+// list makes a provider with an offer, and returns its key.
+func (m *marketplace) list(name, country, city, vcpu string) string {
 	m.Helper()
 	key := m.member(name)
 	m.cli(key, "", "provider", "create", name)
 	slug := strings.ToLower(country + "-" + city + "-1")
 	m.cli(key, fmt.Sprintf(listing, name, country, city, slug, vcpu), "provider", "apply", "-f", "-", "--yes")
+	return key
+}
+
+// provide takes a bare machine into the marketplace, as its provider does.
+func (m *marketplace) provide(n namespace, name, country, city, vcpu string, flags ...string) {
+	m.Helper()
+	key := m.list(name, country, city, vcpu)
 	token := m.cli(key, "", "provider", "token", "--name", "rack-1")
 	data := m.file(name)
 	m.start(n, name+"-agent", append([]string{

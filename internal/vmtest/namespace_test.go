@@ -3,6 +3,7 @@
 package vmtest_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,23 +11,23 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/cpucloud/cpucloud/internal/network/netns"
 )
 
 // namespace is a network of its own, like that of another machine.
 type namespace struct {
 	*testing.T
-	name string
+	name string // "" for the network that the test runs in
 }
 
 // newNamespace makes a network with nothing but loopback; it ends with the test.
 func newNamespace(t *testing.T, name string) namespace {
 	t.Helper()
-	n := namespace{t, fmt.Sprintf("cpucloud-%d-%s", os.Getpid(), name)}
+	n := namespace{t, fmt.Sprintf("cpucloud-%d-%s-%s", os.Getpid(), t.Name(), name)}
 	n.host("ip", "netns", "add", n.name)
 	t.Cleanup(func() { n.host("ip", "netns", "delete", n.name) })
 	n.run("ip", "link", "set", "lo", "up")
@@ -43,7 +44,10 @@ func (n namespace) host(args ...string) {
 
 // command returns a command that runs inside.
 func (n namespace) command(args ...string) *exec.Cmd {
-	return exec.Command("ip", append([]string{"netns", "exec", n.name}, args...)...)
+	if n.name != "" {
+		args = append([]string{"ip", "netns", "exec", n.name}, args...)
+	}
+	return exec.Command(args[0], args[1:]...)
 }
 
 func (n namespace) run(args ...string) {
@@ -53,25 +57,17 @@ func (n namespace) run(args ...string) {
 	}
 }
 
-// in runs fn on a thread inside. Sockets that it makes stay inside; goroutines
-// that it starts are not.
-func (n namespace) in(fn func() error) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine, and nobody else gets it
-		var inside *os.File
-		if inside, err = os.Open("/run/netns/" + n.name); err != nil {
-			return
-		}
-		defer inside.Close() //nolint:errcheck // it was only read
-		if err = unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
-			return
-		}
-		err = fn()
-	}()
-	<-done
-	return err
+// in runs fn inside, see [netns.Namespace.Do].
+func (n namespace) in(fn func() error) error {
+	if n.name == "" {
+		return fn()
+	}
+	inside, err := netns.Open("/run/netns/" + n.name)
+	if err != nil {
+		return err
+	}
+	defer inside.Close() //nolint:errcheck // it was only read
+	return inside.Do(fn)
 }
 
 // dial opens a connection from inside.
@@ -107,7 +103,7 @@ func (n namespace) page(address, text string) {
 func (n namespace) wire(other namespace, number int) (near, far string) {
 	n.Helper()
 	near, far = fmt.Sprintf("cc%d-%da", os.Getpid()%10000, number), fmt.Sprintf("cc%d-%db", os.Getpid()%10000, number)
-	n.host("ip", "link", "add", near, "netns", n.name, "type", "veth", "peer", "name", far, "netns", other.name)
+	n.host("ip", "link", "add", near, "netns", n.name, "type", "veth", "peer", "name", far, "netns", cmp.Or(other.name, strconv.Itoa(os.Getpid())))
 	for _, end := range []struct {
 		namespace
 		link string

@@ -88,14 +88,7 @@ func (n namespace) output(args ...string) string {
 // boot deploys a VM and waits until it runs.
 func (m *marketplace) boot(c *client.Client, name string) client.VM {
 	m.Helper()
-	var made []client.Deployed
-	var err error
-	m.until("a place for "+name, func() bool { // the server has to join first
-		made, err = c.Deploy(m.Context(), client.Deployment{Instances: 1, VM: client.VMConfiguration{
-			Name: name, OSImage: "https://" + control + "/images/" + demoImage, SSHKeys: []string{m.key.line},
-		}})
-		return err == nil
-	})
+	made := m.deploy(c, name, 1)
 	ctx, cancel := context.WithTimeout(m.Context(), joinWithin)
 	defer cancel()
 	v, err := c.WaitVM(ctx, made[0].ID, client.StatusActive)
@@ -103,6 +96,20 @@ func (m *marketplace) boot(c *client.Client, name string) client.VM {
 		m.Fatalf("VM %s is %s (%s), want it active: %v\n%v", name, v.Status, v.Reason, err, v.Timeline)
 	}
 	return v
+}
+
+// deploy deploys VMs as soon as there is a place for them: once the server has joined,
+// and the VMs before them are gone.
+func (m *marketplace) deploy(c *client.Client, name string, instances int) (made []client.Deployed) {
+	m.Helper()
+	m.until("a place for "+name, func() (placed bool) {
+		var err error
+		made, err = c.Deploy(m.Context(), client.Deployment{Instances: instances, VM: client.VMConfiguration{
+			Name: name, OSImage: "https://" + control + "/images/" + demoImage, SSHKeys: []string{m.key.line},
+		}})
+		return err == nil
+	})
+	return made
 }
 
 // testReach tries from within a VM what it may reach.

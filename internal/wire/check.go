@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -58,6 +59,9 @@ func checkSighting(s vm.Sighting) error {
 		return fault.Newf(fault.Invalid, "VM %s is reported in an unknown phase", s.ID)
 	case len(s.Steps) > vm.MaxSteps || len(s.Reason) > maxText:
 		return fault.Newf(fault.Invalid, "too much is told of VM %s", s.ID)
+	}
+	if err := hostkey.Check(s.HostKeys); err != nil {
+		return fault.Newf(fault.Invalid, "VM %s is reported with host keys that are none: %s", s.ID, fault.Message(err))
 	}
 	if _, err := vm.ParseChecksum(s.Image); err != nil {
 		return fault.Newf(fault.Invalid, "VM %s is reported with an image that has no proper checksum", s.ID)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/vm"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
@@ -400,6 +401,9 @@ func TestForgedRequests(t *testing.T) {
 	}
 }
 
+// hostKey is a proper key.
+const hostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+
 func TestGarbageReports(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 5000)
@@ -408,6 +412,8 @@ func TestGarbageReports(t *testing.T) {
 		"no id":      {VMs: []vm.Sighting{{Phase: vm.Ready}}},
 		"twice":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready}, {ID: "0xA", Phase: vm.Absent}}},
 		"generation": {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Generation: -1}}},
+		"host key":   {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, HostKeys: []hostkey.Key{"* ssh-ed25519 AAAA"}}}},
+		"host keys":  {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, HostKeys: []hostkey.Key{hostKey, hostKey}}}},
 		"image":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Image: "sha256:rubbish"}}},
 		"steps":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Steps: make([]vm.Step, vm.MaxSteps+1)}}},
 		"text":       {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Steps: []vm.Step{{Key: "a", Text: long}}}}},

@@ -161,9 +161,16 @@ func (m *machine) ready() bool {
 	return false
 }
 
-// enter returns the command that runs args inside.
+// enter returns the command that runs args inside, in the folder that this process
+// is in.
 func (m *machine) enter(args ...string) []string {
-	return append([]string{"nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--"}, args...)
+	dir, err := os.Getwd()
+	if err != nil {
+		m.Fatal(err)
+	}
+	return append([]string{
+		"nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--", "/bin/sh", "-c", `cd "$0" && exec "$@"`, dir,
+	}, args...)
 }
 
 // said returns what systemd has said.

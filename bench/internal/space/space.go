@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cpucloud/cpucloud/internal/network/netns"
 )
 
 // entered is the variable by which the program knows that it has a network of its
@@ -36,57 +38,19 @@ func Enter(ctx context.Context) error {
 	return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), entered+"=own"))
 }
 
-// Space is a network.
-type Space struct{ file *os.File } // nil for the program's own
+// Space is a network; the zero one is the program's own.
+type Space struct{ netns.Namespace }
 
 // Own returns the program's own network.
 func Own() Space { return Space{} }
 
 // New makes a network that has nothing but loopback.
-func New(ctx context.Context) (s Space, err error) {
-	err = alone(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("make a network: %w", err)
-		}
-		s.file, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-		return err
-	})
+func New(ctx context.Context) (Space, error) {
+	n, err := netns.New()
 	if err != nil {
-		return s, err
+		return Space{}, err
 	}
-	return s, s.Run(ctx, "ip link set lo up")
-}
-
-// Close gives the network up. It ends with the last process in it.
-func (s Space) Close() error {
-	if s.file == nil {
-		return nil
-	}
-	return s.file.Close()
-}
-
-// Do runs fn inside: sockets that it opens and processes that it starts are
-// inside, goroutines that it starts are not.
-func (s Space) Do(fn func() error) error {
-	if s.file == nil {
-		return fn()
-	}
-	return alone(func() error {
-		if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network: %w", err)
-		}
-		return fn()
-	})
-}
-
-// alone runs fn on a thread that nobody else gets.
-func alone(fn func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
-		done <- fn()
-	}()
-	return <-done
+	return Space{n}, Space{n}.Run(ctx, "ip link set lo up")
 }
 
 // Run runs commands inside, their words parted by spaces.
@@ -121,7 +85,7 @@ func (s Space) Set(settings ...string) error {
 
 // Wire joins the program's own network and s by a cable.
 func (s Space) Wire(ctx context.Context, own, inside string) error {
-	err := Own().Run(ctx, fmt.Sprintf("ip link add %s type veth peer name %s netns /proc/%d/fd/%d", own, inside, os.Getpid(), s.file.Fd()), "ip link set "+own+" up")
+	err := Own().Run(ctx, fmt.Sprintf("ip link add %s type veth peer name %s netns %s", own, inside, s.Path()), "ip link set "+own+" up")
 	return errors.Join(err, s.Run(ctx, "ip link set "+inside+" up"))
 }
 

@@ -61,7 +61,7 @@ add_module() {
 # make_root TREE makes the root file system.
 make_root() {
 	cp -R "$here/rootfs" "$1"
-	mkdir -p "$1/proc" "$1/sys" "$1/dev" "$1/run" "$1/tmp" "$1/sbin" "$1/root/.ssh" "$1/etc/dropbear" "$1/var/lib/cpucloud"
+	mkdir -p "$1/proc" "$1/sys" "$1/dev" "$1/run" "$1/tmp" "$1/sbin" "$1/root/.ssh" "$1/etc/dropbear" "$1/var/lib/cpucloud" "$1/var/log"
 	chmod 700 "$1/root" "$1/root/.ssh"
 	chmod 600 "$1/etc/shadow"
 	add_busybox "$1"

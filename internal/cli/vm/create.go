@@ -21,6 +21,7 @@ type wish struct {
 	quote     string
 	image     string
 	checksum  string
+	userData  string
 	keys      []string
 	ports     []string
 	hostname  string
@@ -44,6 +45,9 @@ func create(s *session.Session) *cobra.Command {
 			"--ssh-key your own ~/.ssh/id_ed25519.pub, id_ecdsa.pub and id_rsa.pub are used.\n\n" +
 			"With --image-checksum no VM is made of an image that differs from what you expect: it is Failed, and the\n" +
 			"deposit is back. The checksum is that of the file as it is downloaded, as publishers print it.\n\n" +
+			"With --user-data FILE each VM does at its first boot what the file says: #cloud-config, a script that\n" +
+			"begins with #!, or MIME multipart, of at most 16 KiB; - is standard input. It may hold secrets: nobody is\n" +
+			"shown it again. The server where the VM runs has to know it. The image has to have cloud-init.\n\n" +
 			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
 			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
@@ -51,7 +55,7 @@ func create(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
 			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
-			"cpucloud vm create worker --instances 3 --ssh-key laptop --request-id batch-7 -o json",
+			"cpucloud vm create worker --instances 3 --image debian-13-x64 --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
 			"cpucloud vm create web --quote quo_06abk5 --image https://example.org/os.qcow2 --image-checksum sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --dry-run",
 		),
 		Args: cobra.ExactArgs(1),
@@ -63,6 +67,7 @@ func create(s *session.Session) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&w.image, "image", "", "slug of a recommended image, or the URL of any (default the demo image, else Ubuntu 24.04)")
 	f.StringVar(&w.checksum, "image-checksum", "", "sha256:HEX that the image has to have as it is downloaded")
+	f.StringVar(&w.userData, "user-data", "", "file of what each VM does at its first boot; - is standard input")
 	f.StringArrayVar(&w.keys, "ssh-key", nil, "who may log in; may be given several times")
 	f.StringSliceVarP(&w.ports, "port", "p", nil, "port to open, such as 80 or 53/udp; may be given several times")
 	f.StringVar(&w.hostname, "hostname", "", "host name inside the VM (default its name)")
@@ -97,7 +102,7 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	if w.dry {
 		return w.plan(ctx, s, cloud, d)
 	}
-	newer := w.quote != "" || w.checksum != "" || len(w.want.News(cmd)) > 0
+	newer := w.quote != "" || w.checksum != "" || w.userData != "" || len(w.want.News(cmd)) > 0
 	made, err := deploy(ctx, cloud, d, newer)
 	if client.Unreached(err) {
 		s.Notef("It is not known whether anything was made. Repeat the command with --request-id %s to make sure.", d.RequestID)
@@ -129,6 +134,9 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 	var err error
 	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {
 		return d, fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", w.checksum)
+	}
+	if d.UserData, err = readUserData(s, w.userData); err != nil {
+		return d, err
 	}
 	if d.Placing, err = w.want.Request(); err != nil {
 		return d, err

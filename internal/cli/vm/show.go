@@ -58,6 +58,13 @@ func details(v client.VM) session.Table {
 	}
 	t.Add("address:", cmp.Or(v.Address(), "-"))
 	t.Add("hostname:", cmp.Or(v.Hostname, "-"))
+	for i, k := range v.SSHHostKeys {
+		label := ""
+		if i == 0 {
+			label = "host keys:"
+		}
+		t.Add(label, k.Fingerprint+" ("+k.Type+")")
+	}
 	t.Add("ports:", portWords(v.Ports))
 	t.Add("size:", size(v))
 	t.Add("hardware:", hardware(v))

@@ -3,11 +3,9 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,8 +25,11 @@ func ssh(s *session.Session) *cobra.Command {
 		Use:   "ssh NAME|ID [-- COMMAND...]",
 		Short: "Log in to a virtual machine, or run a command there",
 		Long: "Log in to a virtual machine with ssh, or run a command there. The user is the one of the VM's\n" +
-			"image. Waits for a VM that is still starting. Host keys are kept per VM, so that an address which\n" +
-			"another VM had before raises no alarm. The exit code is that of ssh.",
+			"image. Waits for a VM that is still starting. The exit code is that of ssh.\n\n" +
+			"The VM is known from the first login on by the host keys that it printed on its console at its first\n" +
+			"boot, as cloud-init does: `cpucloud vm show` tells their fingerprints. Where the image prints none, ssh\n" +
+			"asks, as it does for any host it has not seen. The keys are kept in a file of each VM in the data folder;\n" +
+			"~/.ssh/known_hosts is left alone, and an address that another VM had before raises no alarm.",
 		Example: session.Lines(
 			"cpucloud vm ssh web",
 			"cpucloud vm ssh web -- uname -a",
@@ -42,7 +43,8 @@ func ssh(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := reachable(cmd.Context(), waiter{s, cloud, timeout}, args[0])
+			w := waiter{s, cloud, timeout}
+			v, err := reachable(cmd.Context(), w, args[0])
 			if err != nil {
 				return err
 			}
@@ -51,9 +53,12 @@ func ssh(s *session.Session) *cobra.Command {
 					return err
 				}
 			}
-			known, err := knownHosts(s)
+			known, err := knownHostsOf(cmd.Context(), w, v)
 			if err != nil {
 				return err
+			}
+			if !known.sure {
+				s.Notef("The host keys of VM %s are not known: it has printed none on its console. ssh asks whether to go on.", v.Name)
 			}
 			line, err := sshArgs(v, user, identity, known)
 			if err != nil {
@@ -103,23 +108,11 @@ func userOf(ctx context.Context, cloud *client.Client, v client.VM) (string, err
 	return "root", err
 }
 
-// knownHosts returns the file of host keys, whose folder exists.
-func knownHosts(s *session.Session) (string, error) {
-	dir, err := filepath.Abs(s.DataDir())
-	if err != nil || s.DataDir() == "" {
-		return "", fault.New(fault.Invalid, "there is no folder for host keys: set $HOME or $CPUCLOUD_DATA")
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make folder for host keys: %w", err)
-	}
-	return filepath.Join(dir, "known_hosts"), nil
-}
-
 var userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
 
 // sshArgs builds ssh's arguments. Address, id and user come from outside: they
 // must not be taken for options.
-func sshArgs(v client.VM, user, identity, known string) ([]string, error) {
+func sshArgs(v client.VM, user, identity string, known knownHosts) ([]string, error) {
 	address, err := netip.ParseAddr(v.Address())
 	if err != nil {
 		return nil, fault.Newf(fault.Internal, "the cloud gave an address that is none: %q", v.Address())
@@ -130,9 +123,14 @@ func sshArgs(v client.VM, user, identity, known string) ([]string, error) {
 	if !userName.MatchString(user) {
 		return nil, fault.Newf(fault.Invalid, "%q is no user name", user)
 	}
+	strict := "ask"
+	if known.sure {
+		strict = "yes"
+	}
 	args := []string{
-		"-o", "StrictHostKeyChecking=accept-new",
-		"-o", "UserKnownHostsFile=" + quote(known),
+		"-o", "StrictHostKeyChecking=" + strict,
+		"-o", "UserKnownHostsFile=" + quote(known.path),
+		"-o", "UpdateHostKeys=no", // what the cloud tells is all that is believed
 		"-o", "HostKeyAlias=" + strings.ToLower(v.ID),
 		"-o", "CheckHostIP=no",
 	}

@@ -115,7 +115,7 @@ func (c change) apply(ctx context.Context, s *session.Session, cloud *client.Cli
 		s.Notef("warning: 22/tcp is closed now; SSH can't connect until `cpucloud vm update %s --add-port 22`", v.ID)
 	}
 	if c.cut {
-		s.Notef("connections through closed ports are cut, those through open ones stay")
+		s.Notef("connections through closed ports end once its server has made the change, those through open ones stay")
 	}
 	if made.RevertsAt != nil {
 		s.Notef("changed back at %s, unless you confirm: cpucloud vm confirm %s", made.RevertsAt.UTC().Format(time.RFC3339), v.Name)

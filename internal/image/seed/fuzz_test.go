@@ -31,7 +31,7 @@ runcmd: [reboot]`, "0x1")
 			return
 		}
 		files := read(t, b.Bytes())
-		if len(files) != 3 || !strings.HasPrefix(files["user-data"], "#cloud-config\n") {
+		if len(files) != 4 || !strings.HasPrefix(files["user-data"], "#cloud-config\n") {
 			t.Fatalf("files %v", files)
 		}
 		var user, meta map[string]any
@@ -45,7 +45,8 @@ runcmd: [reboot]`, "0x1")
 		if len(user) != 8 || user["hostname"] != hostname || len(keys) != 2 || keys[0] != key || keys[1] != "ssh-ed25519 second" {
 			t.Errorf("a guest reads %v", user)
 		}
-		if len(meta) != 2 || meta["instance-id"] != instance || meta["local-hostname"] != hostname {
+		public, _ := meta["public-keys"].([]any)
+		if len(meta) != 3 || len(public) != 2 || public[0] != key || meta["instance-id"] != instance || meta["local-hostname"] != hostname {
 			t.Errorf("a guest reads %v", meta)
 		}
 	})

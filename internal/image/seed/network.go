@@ -1,11 +1,14 @@
 package seed
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+)
 
-// card is the name of the network card inside the VM. cloud-init renames the
+// cardName is the name of a network card inside the VM. cloud-init renames the
 // card with the MAC to it, so that images whose network scripts can't match
 // by MAC work as well.
-const card = "eth0"
+func cardName(n int) string { return fmt.Sprintf("eth%d", n) }
 
 type networkConfig struct {
 	Version   int                 `yaml:"version"`
@@ -37,9 +40,17 @@ type nameservers struct {
 	Addresses []text `yaml:"addresses"`
 }
 
-// config returns version 2 of cloud-init's network configuration.
-func (n Network) config() networkConfig {
-	e := ethernet{Match: match{text(n.MAC)}, SetName: card, DHCP4: n.DHCP}
+// networkConfig returns version 2 of cloud-init's network configuration, for all cards.
+func (s Seed) networkConfig() networkConfig {
+	c := networkConfig{2, map[string]ethernet{}}
+	for i, n := range append([]Network{s.Network}, s.Others...) {
+		c.Ethernets[cardName(i)] = n.ethernet(cardName(i))
+	}
+	return c
+}
+
+func (n Network) ethernet(name string) ethernet {
+	e := ethernet{Match: match{text(n.MAC)}, SetName: name, DHCP4: n.DHCP}
 	if !n.DHCP {
 		e.Addresses, e.Routes, e.Nameservers = []text{text(n.Address.String())}, n.routes(), n.nameservers()
 		if n.Address6.IsValid() {
@@ -47,7 +58,7 @@ func (n Network) config() networkConfig {
 			e.RA = new(bool) // no: what the one router has to say is said here
 		}
 	}
-	return networkConfig{2, map[string]ethernet{card: e}}
+	return e
 }
 
 // everywhere6 is all of IPv6, in halves: cloud-init 22 makes "::/64" of "::/0" when
@@ -61,6 +72,9 @@ var everywhere6 = []netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParseP
 // some renderers know no route without one.
 func (n Network) routes() []route {
 	var all []route
+	if !n.Gateway.IsValid() {
+		return nil // it leads no further than its own prefix
+	}
 	outside := !n.Address.Contains(n.Gateway)
 	if outside {
 		all = append(all, route{To: text(netip.PrefixFrom(n.Gateway, n.Gateway.BitLen()).String()), Via: text(netip.IPv4Unspecified().String())})
@@ -68,7 +82,7 @@ func (n Network) routes() []route {
 	all = append(all, route{
 		To: text(netip.PrefixFrom(netip.IPv4Unspecified(), 0).String()), Via: text(n.Gateway.String()), OnLink: outside,
 	})
-	if n.Address6.IsValid() {
+	if n.Address6.IsValid() && n.Gateway6.IsValid() {
 		for _, p := range everywhere6 {
 			all = append(all, route{To: text(p.String()), Via: text(n.Gateway6.String())})
 		}

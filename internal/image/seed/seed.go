@@ -14,12 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"go.yaml.in/yaml/v3"
-
-	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/userdata"
 )
 
 // Label is the name of the volume, by which guests find it.
@@ -30,16 +26,18 @@ type Seed struct {
 	InstanceID string // cloud-init sets a VM up anew when this changes
 	Hostname   string
 	SSHKeys    []string // public key lines, for the user whom the image calls its default
+	UserData   userdata.Text
 	Network    Network
+	Others     []Network // of further cards: eth1, eth2, …, in this order
 	At         time.Time // when the volume says it was made; the same Seed gives the same bytes
 }
 
-// Network is how the VM has to configure its one card.
+// Network is how the VM has to configure a card.
 type Network struct {
 	DHCP    bool         // ask for everything but MAC by DHCP
 	MAC     string       // 52:54:00:…
 	Address netip.Prefix // of the VM; the rest of the prefix is taken to be on its link
-	Gateway netip.Addr   // on the link even if Address doesn't say so
+	Gateway netip.Addr   // on the link even if Address doesn't say so; not valid for a card that leads no further
 
 	Address6 netip.Prefix // not valid where there is no IPv6
 	Gateway6 netip.Addr   // of the link: fe80::…
@@ -86,86 +84,4 @@ func WriteFile(path string, s Seed) error {
 		return fmt.Errorf("write seed: %w", errors.Join(err, root.Remove(temp)))
 	}
 	return nil
-}
-
-// maxText bounds each of the three files.
-const maxText = 1 << 20
-
-// files returns what is on the disk.
-func (s Seed) files() ([]isoFile, error) {
-	for _, t := range append([]string{s.InstanceID, s.Hostname, s.Network.MAC}, s.SSHKeys...) {
-		if !utf8.ValidString(t) {
-			return nil, fault.New(fault.Invalid, "host names and SSH keys have to be UTF-8")
-		}
-		for _, c := range t {
-			if !unicode.IsPrint(c) {
-				return nil, fault.New(fault.Invalid, "host names and SSH keys must not contain control characters")
-			}
-		}
-	}
-	var files []isoFile
-	for _, f := range []struct {
-		name, head string
-		content    any
-	}{
-		{"meta-data", "", s.metaData()},
-		{"network-config", "", s.Network.config()},
-		{"user-data", "#cloud-config\n", s.userData()},
-	} {
-		text, err := yaml.Marshal(f.content)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", f.name, err)
-		}
-		if len(text) > maxText {
-			return nil, fault.New(fault.Invalid, "the VM's SSH keys are too long")
-		}
-		files = append(files, isoFile{name: f.name, text: append([]byte(f.head), text...)})
-	}
-	return files, nil
-}
-
-// text is a string that somebody chose. It is always written in double quotes,
-// so that no reader of any version of YAML takes it for a number ("1e3", a MAC
-// address in base 60), a boolean ("on") or anything but one line of text.
-type text string
-
-// MarshalYAML implements yaml.Marshaler.
-func (t text) MarshalYAML() (any, error) {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: string(t)}, nil
-}
-
-type metaData struct {
-	InstanceID    text `yaml:"instance-id"`
-	LocalHostname text `yaml:"local-hostname"`
-}
-
-func (s Seed) metaData() metaData {
-	return metaData{text(s.InstanceID), text(s.Hostname)}
-}
-
-type userData struct {
-	Hostname         text     `yaml:"hostname"`
-	PreserveHostname bool     `yaml:"preserve_hostname"`
-	ManageEtcHosts   string   `yaml:"manage_etc_hosts"`
-	Users            []string `yaml:"users"`
-	SSHKeys          []text   `yaml:"ssh_authorized_keys"`
-	SSHPasswords     bool     `yaml:"ssh_pwauth"`
-	GrowPart         growPart `yaml:"growpart"`
-	ResizeRoot       bool     `yaml:"resize_rootfs"`
-}
-
-type growPart struct {
-	Mode    string   `yaml:"mode"`
-	Devices []string `yaml:"devices"`
-}
-
-func (s Seed) userData() userData {
-	u := userData{
-		Hostname: text(s.Hostname), ManageEtcHosts: "localhost", Users: []string{"default"}, SSHKeys: []text{},
-		GrowPart: growPart{"auto", []string{"/"}}, ResizeRoot: true,
-	}
-	for _, k := range s.SSHKeys {
-		u.SSHKeys = append(u.SSHKeys, text(k))
-	}
-	return u
 }

@@ -82,15 +82,15 @@ func TestSeedHoldsWhatCloudInitReads(t *testing.T) {
 
 	files := write(t, example())
 	want := map[string]string{
-		"meta-data": "instance-id: \"0xabc\"\nlocal-hostname: \"web-1\"\n",
+		"meta-data": "instance-id: \"0xabc\"\nlocal-hostname: \"web-1\"\npublic-keys:\n    - \"ssh-ed25519 AAAAC3Nza me@example.org\"\n",
 		"user-data": `#cloud-config
 hostname: "web-1"
+ssh_authorized_keys:
+    - "ssh-ed25519 AAAAC3Nza me@example.org"
 preserve_hostname: false
 manage_etc_hosts: localhost
 users:
     - default
-ssh_authorized_keys:
-    - "ssh-ed25519 AAAAC3Nza me@example.org"
 ssh_pwauth: false
 growpart:
     mode: auto
@@ -125,8 +125,8 @@ ethernets:
                 - "192.0.2.1"
 `,
 	}
-	if len(files) != len(want) {
-		t.Errorf("the disk has %d files, want %d", len(files), len(want))
+	if len(files) != len(want)+1 || files["vendor-data"] == "" {
+		t.Errorf("the disk has %d files, want %d and vendor-data", len(files), len(want))
 	}
 	for name, text := range want {
 		if files[name] != text {

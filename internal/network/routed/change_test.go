@@ -15,7 +15,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/network/routed"
 )
 
-// Nothing may pass before the rules are in, and with them removed nothing does.
+// With the last link all is as it was before the first, and what is others' was
+// never touched.
 func TestDestroyLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, announce := range []routed.Announce{routed.Proxy, routed.Route} {

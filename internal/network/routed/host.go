@@ -14,7 +14,7 @@ import (
 // host is the network as it is while the driver has its lock.
 type host struct {
 	Config
-	records map[string]record
+	records map[string]network.Link
 	taps    map[string]netlink.Link // by VM
 	rules   ruleset
 	routes  map[netip.Addr]int // of single addresses, ours, to the index of an interface
@@ -54,10 +54,10 @@ func (c Config) look() (*host, error) {
 func (h *host) complete(id string) bool {
 	r, known := h.records[id]
 	tap := h.taps[id]
-	if !known || tap == nil || !h.rules.current(h.base) || !h.rules.agree(id, h.elements(r.Link)) {
+	if !known || tap == nil || !h.rules.current(h.base) || !h.rules.agree(id, h.elements(r)) {
 		return false
 	}
-	for _, a := range h.addresses(r.Link) {
+	for _, a := range h.addresses(r) {
 		if h.routes[a] != tap.Attrs().Index || h.Announce == Proxy && !h.proxies[a] {
 			return false
 		}
@@ -93,14 +93,14 @@ func (h *host) ensure(ctx context.Context, l network.Link) error {
 	if err := h.free(l); err != nil {
 		return err
 	}
-	if had && h.complete(l.ID) && same(old.Link, l) {
+	if had && h.complete(l.ID) && same(old, l) {
 		return nil
 	}
-	if !had || !same(old.Link, l) {
-		if err := writeJSON(h.recordPath(l.ID), record{Link: l}); err != nil {
+	if !had || !same(old, l) {
+		if err := writeJSON(h.recordPath(l.ID), l); err != nil {
 			return err
 		}
-		h.records[l.ID] = record{Link: l}
+		h.records[l.ID] = l
 	}
 	if err := h.settle(); err != nil {
 		return err
@@ -115,12 +115,12 @@ func (h *host) ensure(ctx context.Context, l network.Link) error {
 		return fmt.Errorf("write rules: %w", err)
 	}
 	if had && old.Address != l.Address {
-		if err := h.leave(old.Link); err != nil {
+		if err := h.leave(old); err != nil {
 			return err
 		}
 	}
-	if had && !same(old.Link, l) {
-		if err := h.forget(l, opened(old.Link, l)); err != nil {
+	if had && !same(old, l) {
+		if err := h.forget(l, opened(old, l)); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func (h *host) destroy(ctx context.Context, id string) error {
 		return fmt.Errorf("remove rules: %w", err)
 	}
 	if known {
-		if err := h.leave(r.Link); err != nil {
+		if err := h.leave(r); err != nil {
 			return err
 		}
 	}

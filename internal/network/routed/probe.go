@@ -45,7 +45,7 @@ func (d *Driver) Findings(ctx context.Context) (found []Finding, err error) {
 	if os.Geteuid() != 0 {
 		return []Finding{{"privilege", "not root", "taps, routes and rules need root: run the agent as root, or use --network loopback", true}}, nil
 	}
-	err = within(d.c.Namespace, func() error {
+	err = d.c.Namespace.Do(func() error {
 		found = []Finding{d.c.findTun(), d.c.findTables(), d.c.findTracking()}
 		more, err := d.c.findUplink()
 		found = append(found, more...)

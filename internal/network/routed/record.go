@@ -22,12 +22,6 @@ const (
 	suffix      = ".json"
 )
 
-// record is what is kept of a link: what it has to be. It is written before
-// anything of it is made, and removed when nothing of it is left.
-type record struct {
-	network.Link
-}
-
 // lock waits until no other driver works over dir.
 func lock(dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
@@ -47,21 +41,22 @@ func lock(dir string) (unlock func(), err error) {
 
 func (c Config) recordPath(id string) string { return filepath.Join(c.Dir, linksDir, id+suffix) }
 
-// readRecords returns all records by id. A file that can't be read as one is
-// told in the log and left alone: its link is not listed, and made again when
-// it is asked for.
-func (c Config) readRecords() (map[string]record, error) {
+// readRecords returns what links have to be, by id: each is written before anything
+// of it is made, and removed when nothing of it is left. A file that can't be read
+// as one is told in the log and left alone: its link is not listed, and made again
+// when it is asked for.
+func (c Config) readRecords() (map[string]network.Link, error) {
 	entries, err := os.ReadDir(filepath.Join(c.Dir, linksDir))
 	if err != nil {
 		return nil, err
 	}
-	records := make(map[string]record, len(entries))
+	records := make(map[string]network.Link, len(entries))
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), suffix)
 		if !ok {
 			continue
 		}
-		var r record
+		var r network.Link
 		if err := readJSON(c.recordPath(id), &r); err != nil || r.ID != id || r.Check() != nil {
 			c.Log.Warn("record of a link can't be read", "vm_id", id, "error", err)
 			continue

@@ -29,6 +29,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/network/netns"
 )
 
 // Announce is how the world learns where the VMs' addresses are.
@@ -61,9 +62,8 @@ type Config struct {
 	Rate     int64          // bits a second that one VM may send, and receive; 0 is no limit
 	Allow    []netip.Prefix // private networks that VMs may reach all the same
 	DNS      []netip.Addr   // the VMs' name servers; two public ones if empty
-	// Namespace is an open network namespace to work in instead of the
-	// process's own. The driver doesn't close it.
-	Namespace *os.File
+	// Namespace is where the driver works, which doesn't close it.
+	Namespace netns.Namespace
 	Log       *slog.Logger // required
 }
 
@@ -187,7 +187,7 @@ func (d *Driver) List(ctx context.Context) (links []network.Link, err error) {
 		}
 		for id, r := range h.records {
 			if h.complete(id) {
-				links = append(links, r.Link)
+				links = append(links, r)
 			}
 		}
 		slices.SortFunc(links, func(a, b network.Link) int { return cmp.Compare(a.ID, b.ID) })
@@ -212,7 +212,7 @@ func (d *Driver) Cut(ctx context.Context, id string) error {
 		if !ok {
 			return noLink(id)
 		}
-		return h.cut(r.Link)
+		return h.cut(r)
 	})
 }
 
@@ -226,7 +226,7 @@ func (d *Driver) change(ctx context.Context, fn func(*host) error) error {
 		return fmt.Errorf("lock network folder: %w", err)
 	}
 	defer unlock()
-	return within(d.c.Namespace, func() error {
+	return d.c.Namespace.Do(func() error {
 		h, err := d.c.look()
 		if err != nil {
 			return fmt.Errorf("look at network: %w", err)

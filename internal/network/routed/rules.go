@@ -187,7 +187,7 @@ func (h *host) writeAll(c *nftables.Conn, t *tables) error {
 		return err
 	}
 	for _, id := range sortedKeys(h.records) {
-		want := h.elements(h.records[id].Link)
+		want := h.elements(h.records[id])
 		for _, s := range vmSets {
 			if err := addElements(c, t.sets[s], id, want[s]); err != nil {
 				return err
@@ -204,7 +204,7 @@ func (h *host) writeOne(c *nftables.Conn, t *tables, id string) error {
 	r, wanted := h.records[id]
 	want := map[string][]string{}
 	if wanted {
-		want = h.elements(r.Link)
+		want = h.elements(r)
 	}
 	for _, s := range vmSets {
 		add, remove := h.rules.differ(s, id, want[s])

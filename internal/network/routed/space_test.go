@@ -3,68 +3,43 @@
 package routed_test
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cpucloud/cpucloud/internal/network"
+	"github.com/cpucloud/cpucloud/internal/network/netns"
 )
 
 // space is a network of its own, like that of another machine.
 type space struct {
 	testing.TB
-	file *os.File
+	netns.Namespace
 }
 
 // newSpace makes a network with nothing but loopback; it ends with the test.
 func newSpace(tb testing.TB) space {
 	tb.Helper()
-	var file *os.File
-	var err error
-	alone(func() {
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			file, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-		}
-	})
+	n, err := netns.New()
 	if err != nil {
-		tb.Fatalf("make a network namespace (these tests have to run as root): %v", err)
+		tb.Fatalf("these tests have to run as root: %v", err)
 	}
-	tb.Cleanup(func() { _ = file.Close() })
-	s := space{tb, file}
+	tb.Cleanup(func() { _ = n.Close() })
+	s := space{tb, n}
 	s.run("ip link set lo up")
 	return s
 }
 
-// alone runs fn on a thread that nobody else gets.
-func alone(fn func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked
-		fn()
-	}()
-	<-done
-}
-
-// in runs fn inside. Sockets that it makes stay inside; goroutines that it
-// starts are not.
+// in runs fn inside, see [netns.Namespace.Do].
 func (s space) in(fn func()) {
 	s.Helper()
-	alone(func() {
-		if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			s.Errorf("enter namespace: %v", err)
-			return
-		}
-		fn()
-	})
+	if err := s.Do(func() error { fn(); return nil }); err != nil {
+		s.Error(err)
+	}
 }
 
 // output runs a command inside, its words parted by spaces.
@@ -93,7 +68,7 @@ func (s space) wire(name string, other space, otherName string) {
 	var out []byte
 	var err error
 	s.in(func() {
-		cmd := exec.Command("ip", "link", "add", name, "type", "veth", "peer", "name", otherName, "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), other.file.Fd()))
+		cmd := exec.Command("ip", "link", "add", name, "type", "veth", "peer", "name", otherName, "netns", other.Path())
 		out, err = cmd.CombinedOutput()
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func newWorld(tb testing.TB, change func(*routed.Config)) *world {
 		"ip route add default via 80.0.0.1", "ip route add default via 2a00:2::1")
 	w.config = routed.Config{
 		Dir: tb.TempDir(), Uplink: "up0", Pool: netip.MustParsePrefix(pool4), Pool6: netip.MustParsePrefix(pool6),
-		Namespace: w.host.file, Log: slog.New(slog.DiscardHandler),
+		Namespace: w.host.Namespace, Log: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&w.config)

@@ -73,9 +73,9 @@ func boot(t *testing.T, g *gateway.Gateway) *gatewaytest.VM {
 	return bootOn(t, plug(t, g))
 }
 
-func bootOn(t *testing.T, cable *os.File) *gatewaytest.VM {
+func bootOn(t *testing.T, cable *os.File, first ...func(*gatewaytest.VM)) *gatewaytest.VM {
 	t.Helper()
-	return gatewaytest.Boot(t, cable, mac, netip.PrefixFrom(gateway.Guest, gateway.Subnet.Bits()), gateway.Address)
+	return gatewaytest.Boot(t, cable, mac, netip.PrefixFrom(gateway.Guest, gateway.Subnet.Bits()), gateway.Address, first...)
 }
 
 func setPorts(t *testing.T, g *gateway.Gateway, ports ...network.Port) {

@@ -9,6 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 
 	"github.com/cpucloud/cpucloud/internal/network/loopback/gateway"
+	"github.com/cpucloud/cpucloud/internal/network/loopback/gateway/gatewaytest"
 )
 
 // A guest that boots is greeted by the client that waits for it, and by none of
@@ -26,9 +27,11 @@ func TestClientsThatLeftAreForgotten(t *testing.T) {
 	await(t, func() bool { return g.TCPIn() == 1 })
 
 	var greeted atomic.Int64
-	bootOn(t, cable).ServeTCP(8022, func(c *gonet.TCPConn) {
-		greeted.Add(1)
-		_, _ = c.Write([]byte("hello"))
+	bootOn(t, cable, func(vm *gatewaytest.VM) { // a guest without its server would refuse
+		vm.ServeTCP(8022, func(c *gonet.TCPConn) {
+			greeted.Add(1)
+			_, _ = c.Write([]byte("hello"))
+		})
 	})
 	if _, err := io.ReadFull(stays, make([]byte, 5)); err != nil {
 		t.Fatalf("the client that waits: %v", err)

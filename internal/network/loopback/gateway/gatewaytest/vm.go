@@ -48,8 +48,9 @@ func Conn(tb testing.TB, plug *os.File) net.Conn {
 }
 
 // Boot plugs a VM in whose card has the MAC mac and the address a, with a
-// default route to the gateway. It is switched off at the end of the test.
-func Boot(tb testing.TB, plug *os.File, mac string, a netip.Prefix, gateway netip.Addr) *VM {
+// default route to the gateway. What it does first is done before anybody reaches
+// it. It is switched off at the end of the test.
+func Boot(tb testing.TB, plug *os.File, mac string, a netip.Prefix, gateway netip.Addr, first ...func(*VM)) *VM {
 	tb.Helper()
 	hardware, err := net.ParseMAC(mac)
 	if err != nil {
@@ -74,6 +75,10 @@ func Boot(tb testing.TB, plug *os.File, mac string, a netip.Prefix, gateway neti
 		{Destination: address.AddressWithPrefix.Subnet(), NIC: nic},
 		{Destination: tcpip.AddressWithPrefix{Address: tcpip.AddrFrom4([4]byte{})}.Subnet(), Gateway: tcpip.AddrFromSlice(gateway.AsSlice()), NIC: nic},
 	})
+	vm := &VM{tb: tb, stack: s}
+	for _, do := range first {
+		do(vm)
+	}
 	conn := Conn(tb, plug)
 	go send(tb.Context(), cable, conn)
 	go receive(cable, conn)
@@ -81,7 +86,7 @@ func Boot(tb testing.TB, plug *os.File, mac string, a netip.Prefix, gateway neti
 		_ = conn.Close()
 		s.Close()
 	})
-	return &VM{tb: tb, stack: s}
+	return vm
 }
 
 func send(ctx context.Context, cable *channel.Endpoint, conn net.Conn) {
