@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -91,13 +92,31 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 	if err == nil {
 		return nil
 	}
-	_ = cmd.Process.Kill()
-	<-exited
+	if endedItself(cmd, exited) {
+		return nil // it ran: its guest powered off at once
+	}
 	if ctx.Err() == nil {
 		err = fault.New(fault.Internal, withWords("QEMU does not run", withWords(err.Error(), d.said(m.ID))))
 	}
 	return err
 }
+
+// endedItself ends a machine that couldn't be asked whether it runs, and reports
+// whether that was because its guest had powered off by then.
+func endedItself(cmd *confine.Cmd, exited <-chan struct{}) bool {
+	timer := time.NewTimer(endLimit)
+	defer timer.Stop()
+	select {
+	case <-exited:
+	case <-timer.C:
+		_ = cmd.Process.Kill()
+		<-exited
+	}
+	return cmd.ProcessState.Success()
+}
+
+// endLimit is how long a process that closed its sockets may take to end.
+const endLimit = time.Second
 
 // keepToOurselves keeps processes that are started from inheriting files that
 // the agent itself has inherited, such as sockets from systemd. Those that it
