@@ -231,8 +231,8 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
-		"protected": false,
+		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "reinstall", "return", "rescue", "protect", "delete"],
+		"protected": false, "rescue": null,
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
@@ -258,6 +258,7 @@ type VMLook struct {
 	Protected bool     `json:"protected" doc:"It can't be deleted until it is unprotected."`
 	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
 	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
+	Rescue    *rescue  `json:"rescue" nullable:"true" doc:"It runs a rescue image, or is about to; null otherwise."`
 }
 
 // payment is what a VM waits for that is short of money.
@@ -269,8 +270,9 @@ type payment struct {
 
 type vmStory struct {
 	VMLook
-	HostKeys []hostKey `json:"sshHostKeys" doc:"By which its SSH server is known, as its guest printed them at its first boot. Empty until then, and where its image prints none."`
-	Timeline []vmEvent `json:"timeline" doc:"What happened, oldest first."`
+	HostKeys   []hostKey `json:"sshHostKeys" doc:"By which its SSH server is known, as its guest printed them at its first boot. Empty until then, and where its image prints none."`
+	RescueKeys []hostKey `json:"rescueHostKeys,omitempty" doc:"Those of the rescue system, which are others; left out where there are none."`
+	Timeline   []vmEvent `json:"timeline" doc:"What happened, oldest first."`
 }
 
 // hostKey is a key of a VM's SSH server.
@@ -289,7 +291,7 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected}
+	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected, Rescue: rescueOf(v.Rescue)}
 	if !v.State.Ended() {
 		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
@@ -315,8 +317,8 @@ var listVMLooks = operation{
 	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
 	query:   listVMs.query,
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
-		"protected": false}]`,
+		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "reinstall", "return", "rescue", "protect", "delete"],
+		"protected": false, "rescue": null}]`,
 	refusals: listVMs.refusals,
 }
 
@@ -368,6 +370,9 @@ func (a *api) getVM(c *call, _ none) (vmStory, error) {
 		return vmStory{}, err
 	}
 	story := vmStory{VMLook: lookOf(v), HostKeys: hostKeysOf(v.HostKeys), Timeline: make([]vmEvent, len(v.Timeline))}
+	if v.Rescue != nil {
+		story.RescueKeys = hostKeysOf(v.Rescue.HostKeys)
+	}
 	for i, e := range v.Timeline {
 		story.Timeline[i] = vmEvent{At: e.At.UTC(), Text: e.Text}
 	}

@@ -144,6 +144,7 @@ func (s *Service) money() []duty {
 		{"drains", "drains ended", s.EndDrains},
 		{"ports", "ports were changed back", s.RevertPorts},
 		{"operations", "gave up operations of VMs", s.EndOperations},
+		{"disks", "disks are purged whose time is over", s.PurgeDisks},
 		{"warn", "accounts were warned that their funds run low", s.Warn},
 	}
 }

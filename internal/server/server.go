@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,10 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
+	// KeepDisks is how long a disk is kept that a VM ran on before.
+	KeepDisks time.Duration
+	// RescueImage is the URL of what VMs in rescue run; "" for one of the default images.
+	RescueImage string
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 	Fee         control.Fee // of what providers earn
@@ -95,10 +100,11 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.store, err = store.Open(ctx, c.Database); err != nil {
 		return nil, err
 	}
+	offered := defaultImages(s.URL, s.images.has(demoImage))
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
-		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDisks: c.KeepDisks, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
+		Images: offered, RescueImage: cmp.Or(c.RescueImage, rescueImage(offered)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"slices"
+	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 )
@@ -17,16 +18,26 @@ const (
 	Reset    Action = "reset"   // starts again at once, as by the button of a computer
 	Protect  Action = "protect" // it can't be deleted until it is unprotected
 
+	Reinstall Action = "reinstall" // gets a new disk; the one that it had is kept for a time
+	Return    Action = "return"    // gets a disk back that is kept; the one that it had is kept then
+	Rescue    Action = "rescue"    // runs a rescue image, with its own disk as the second one
+	Unrescue  Action = "unrescue"  // runs on its own disk again
+
 	Unprotect Action = "unprotect"
 	Delete    Action = "delete"
 )
 
 // Actions are all there are, in the order in which they are told.
-var Actions = []Action{Rename, SetPorts, Reboot, Reset, Protect, Unprotect, Delete}
+var Actions = []Action{Rename, SetPorts, Reboot, Reset, Reinstall, Return, Rescue, Unrescue, Protect, Unprotect, Delete}
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.
-func (a Action) Long() bool { return a == Reboot || a == Reset }
+func (a Action) Long() bool { return a == Reboot || a == Reset || a.Turns() }
+
+// Turns reports whether a starts the VM on another disk.
+func (a Action) Turns() bool {
+	return a == Reinstall || a == Return || a == Rescue || a == Unrescue
+}
 
 // Refuses returns why a can't be done to v now, a Conflict fault that says what
 // to do instead; nil if it can. Nothing else decides that. busy is the operation
@@ -57,6 +68,14 @@ func (v VM) Refuses(a Action, busy *Operation) error {
 		return fault.New(fault.Conflict, "the VM is powered off for want of money; it starts again by itself once the balance pays for it")
 	case busy != nil:
 		return fault.Newf(fault.Conflict, "another operation goes on: %s, %s, since %s; wait until it is over", busy.Action, busy.ID, busy.Begun.UTC().Format("15:04:05"))
+	case !a.Turns():
+		return nil
+	case a != Unrescue && v.Rescue != nil:
+		return fault.Newf(fault.Conflict, "the VM is in rescue since %s; unrescue it first", v.Rescue.Since.UTC().Format(time.RFC3339))
+	case a == Unrescue && v.Rescue == nil:
+		return fault.New(fault.Conflict, "the VM is not in rescue")
+	case v.Turning() && a != Unrescue:
+		return fault.New(fault.Conflict, "the VM is still to be started on the disk that was asked for before; wait until its server has done that")
 	}
 	return nil
 }

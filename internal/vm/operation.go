@@ -37,7 +37,7 @@ func (o Operation) Outcome() Outcome {
 	return Succeeded
 }
 
-// Fulfilled reports whether what an agent sees is what o was for.
-func (o Operation) Fulfilled(seen Sighting) bool {
-	return seen.Generation >= o.Generation && seen.Phase == Ready
+// Fulfilled reports whether what an agent sees of v is what o was for.
+func (o Operation) Fulfilled(v VM, seen Sighting) bool {
+	return seen.Generation >= o.Generation && seen.Phase == Ready && seen.Disk == v.Boots()
 }

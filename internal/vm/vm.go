@@ -60,6 +60,7 @@ type VM struct {
 	GoneAt        time.Time // since when its address rests
 
 	Asks
+	Held int64 // GiB of its server's storage that it holds beside its disk
 
 	// Before are the ports that are open again at RevertAt, unless their change is
 	// confirmed; the zero time for a change that is for good.
@@ -168,10 +169,14 @@ type Order struct {
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{
+	o := Order{
 		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Asks: v.Asks,
 		UserData: v.UserData, Spec: v.Spec,
 	}
+	if r := v.Rescue; r != nil { // without what the agent has told itself
+		o.Rescue = &RescueSystem{Disk: r.Disk, Image: r.Image, Checksum: r.Checksum, Key: r.Key}
+	}
+	return o
 }
 
 // Sighting is what an agent sees of one VM.
