@@ -29,18 +29,18 @@ type Operation struct {
 // RebootVM has a VM's guest power itself off, or switches it off after a minute, and
 // starts it again. With a request id it is repeated when no answer comes.
 func (c *Client) RebootVM(ctx context.Context, id, requestID string) (Operation, error) {
-	return c.operate(ctx, id, "reboot", requestID)
+	return c.operate(ctx, id, "reboot", requestID, nil)
 }
 
 // ResetVM starts a VM again at once, without asking its guest. With a request id it
 // is repeated when no answer comes.
 func (c *Client) ResetVM(ctx context.Context, id, requestID string) (Operation, error) {
-	return c.operate(ctx, id, "reset", requestID)
+	return c.operate(ctx, id, "reset", requestID, nil)
 }
 
-func (c *Client) operate(ctx context.Context, id, verb, requestID string) (o Operation, err error) {
+func (c *Client) operate(ctx context.Context, id, verb, requestID string, body any) (o Operation, err error) {
 	err = c.do(ctx, call{
-		method: http.MethodPost, path: "/v1/vms/" + url.PathEscape(id) + "/" + verb, answer: &o, key: requestID, safe: requestID != "",
+		method: http.MethodPost, path: "/v1/vms/" + url.PathEscape(id) + "/" + verb, body: body, answer: &o, key: requestID, safe: requestID != "",
 	})
 	return o, err
 }

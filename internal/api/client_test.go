@@ -90,8 +90,16 @@ type storyAnswer struct {
 	PortsTag  string     `json:"portsEtag"`
 	RevertsAt *time.Time `json:"portsRevertAt"`
 	Protected bool       `json:"protected"`
-	Operation *string    `json:"operation"`
-	Allowed   []string   `json:"allowedActions"`
+	Disk      struct {
+		Number int64   `json:"number"`
+		Since  *string `json:"since"`
+	} `json:"disk"`
+	Rescue *struct {
+		Since string `json:"since"`
+		Image string `json:"image"`
+	} `json:"rescue"`
+	Operation *string  `json:"operation"`
+	Allowed   []string `json:"allowedActions"`
 	HostKeys  []struct {
 		Type        string `json:"type"`
 		Fingerprint string `json:"fingerprint"`

@@ -143,6 +143,12 @@ func (c *call) disk() (int64, error) {
 	return n, nil
 }
 
+// ownDisk names the disk that a VM has.
+type ownDisk struct {
+	Number int64      `json:"number"`
+	Since  *time.Time `json:"since" nullable:"true" doc:"When it last came to run on another disk than before; null for never."`
+}
+
 // rescue is what a VM runs in the place of its own disk.
 type rescue struct {
 	Since time.Time `json:"since"`

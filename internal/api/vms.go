@@ -232,7 +232,7 @@ var getVM = operation{
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
 		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "reinstall", "return", "rescue", "protect", "delete"],
-		"protected": false, "rescue": null,
+		"protected": false, "disk": {"number": 0, "since": null},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
@@ -258,7 +258,8 @@ type VMLook struct {
 	Protected bool     `json:"protected" doc:"It can't be deleted until it is unprotected."`
 	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
 	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
-	Rescue    *rescue  `json:"rescue" nullable:"true" doc:"It runs a rescue image, or is about to; null otherwise."`
+	Disk      ownDisk  `json:"disk" doc:"Which of its disks it has."`
+	Rescue    *rescue  `json:"rescue,omitempty" doc:"It runs a rescue image, or is about to; left out otherwise."`
 }
 
 // payment is what a VM waits for that is short of money.
@@ -291,7 +292,7 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected, Rescue: rescueOf(v.Rescue)}
+	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected, Disk: ownDisk{v.Disk, moment(v.TurnedAt)}, Rescue: rescueOf(v.Rescue)}
 	if !v.State.Ended() {
 		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
@@ -318,7 +319,7 @@ var listVMLooks = operation{
 	query:   listVMs.query,
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
 		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "reinstall", "return", "rescue", "protect", "delete"],
-		"protected": false, "rescue": null}]`,
+		"protected": false, "disk": {"number": 0, "since": null}}]`,
 	refusals: listVMs.refusals,
 }
 

@@ -44,6 +44,7 @@ type stub struct {
 	purse     purse
 
 	operations []doc
+	asked      doc // the body of the last operation
 	tries      int // to reach a console
 }
 
@@ -163,7 +164,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 	case "PATCH /vms/v3":
 		s.update(w, body)
 	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset":
-		s.operate(w, r)
+		s.operate(w, r, body)
 	case "POST /v1/vms/" + vmOf(r) + "/console", "GET /v1/vms/" + vmOf(r) + "/console/log":
 		s.console(w, r, body)
 	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
@@ -186,6 +187,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case slices.Contains(turning, path.Base(r.URL.Path)), strings.Contains(r.URL.Path, "/disks"):
+		s.turn(w, r, body)
 	case isVM:
 		s.one(w, r, id)
 	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":

@@ -127,7 +127,7 @@ func (s *Service) purgeDisk(ctx context.Context, why string, find func(*store.Tx
 func (s *Service) observeDisks(ctx context.Context, tx *store.Tx, v *vm.VM, seen vm.Sighting) (bool, error) {
 	turned := v.Turning() && seen.Generation >= v.Turned && seen.Disk == v.Boots()
 	if turned {
-		v.Turned = 0
+		v.Turned, v.TurnedAt = 0, s.Now().UTC()
 	}
 	if v.UserData != "" && !v.ActivatedAt.IsZero() && !v.Turning() { // its server has what it needs of it
 		v.UserData = ""

@@ -20,6 +20,8 @@ const RescueGiB = 10
 type Shelf struct {
 	Disk   int64 `json:"disk,omitempty"`   // the one that is the VM's
 	Turned int64 `json:"turned,omitempty"` // the generation at which Boots became another one; 0 once its agent has done that
+	// TurnedAt is when it was last seen to run on another disk than before; zero for never.
+	TurnedAt time.Time `json:"turned_at,omitzero"`
 	// Heir is the number of the disk whose user data the disk gets that is to be made,
 	// nil for what is ordered.
 	Heir *int64 `json:"heir,omitempty"`

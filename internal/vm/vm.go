@@ -173,7 +173,8 @@ func (v VM) Order() Order {
 		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Asks: v.Asks,
 		UserData: v.UserData, Spec: v.Spec,
 	}
-	if r := v.Rescue; r != nil { // without what the agent has told itself
+	o.TurnedAt = time.Time{} // which is for customers, as is what is told of a rescue
+	if r := v.Rescue; r != nil {
 		o.Rescue = &RescueSystem{Disk: r.Disk, Image: r.Image, Checksum: r.Checksum, Key: r.Key}
 	}
 	return o
