@@ -156,6 +156,7 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
+	Shelf
 }
 
 // Order asks the agent of one server for one VM. A list of orders is complete:
@@ -197,7 +198,14 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
-	Steps    []Step        `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// Disk is the number of the disk that its machine was last started on, of which
+	// Image and HostKeys are.
+	Disk  int64      `json:"disk,omitempty"`
+	Disks []DiskSeen `json:"disks,omitempty"` // that are there, by number
+	// Unmade is the number of the disk that is ordered and can't be had, Reason says
+	// why; nil for none. The machine goes on with the disk that it has.
+	Unmade *int64 `json:"unmade,omitempty"`
+	Steps  []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,
