@@ -13,11 +13,11 @@ type Action string
 const (
 	Rename   Action = "rename"
 	SetPorts Action = "setPorts"
-	Reboot   Action = "reboot"  // its guest powers itself off, or is switched off after a minute, and starts again
-	Reset    Action = "reset"   // starts again at once, as by the button of a computer
+	Reboot   Action = "reboot"   // its guest powers itself off, or is switched off after a minute, and starts again
+	Reset    Action = "reset"    // starts again at once, as by the button of a computer
 	Shutdown Action = "shutdown" // its guest powers itself off, or is switched off after a minute
 	Start    Action = "start"
-	Resize   Action = "resize" // it gets another configuration, or a larger disk
+	Resize   Action = "resize"  // it gets another configuration, or a larger disk
 	Protect  Action = "protect" // it can't be deleted until it is unprotected
 
 	Unprotect Action = "unprotect"
