@@ -37,17 +37,17 @@ type Rescue struct {
 // ReinstallVM gives a VM a new disk and keeps the one that it has. With a request id it
 // is repeated when no answer comes, as all that follow are.
 func (c *Client) ReinstallVM(ctx context.Context, id string, r Reinstall, requestID string) (Operation, error) {
-	return c.operate(ctx, id, "reinstall", requestID, r)
+	return c.operateWith(ctx, id, "reinstall", requestID, r)
 }
 
 // RescueVM has a VM run a rescue image, with its own disk as the second one.
 func (c *Client) RescueVM(ctx context.Context, id string, r Rescue, requestID string) (Operation, error) {
-	return c.operate(ctx, id, "rescue", requestID, r)
+	return c.operateWith(ctx, id, "rescue", requestID, r)
 }
 
 // UnrescueVM has a VM run on its own disk again.
 func (c *Client) UnrescueVM(ctx context.Context, id, requestID string) (Operation, error) {
-	return c.operate(ctx, id, "unrescue", requestID, nil)
+	return c.operate(ctx, id, "unrescue", requestID)
 }
 
 // Disks returns the disks of a VM: those that are kept, and the one that it has.
@@ -57,7 +57,7 @@ func (c *Client) Disks(ctx context.Context, id string) ([]Disk, error) {
 
 // ReturnDisk gives a VM a disk back that is kept, and keeps the one that it has.
 func (c *Client) ReturnDisk(ctx context.Context, id string, number int64, requestID string) (Operation, error) {
-	return c.operate(ctx, id, "disks/"+strconv.FormatInt(number, 10)+"/return", requestID, nil)
+	return c.operate(ctx, id, "disks/"+strconv.FormatInt(number, 10)+"/return", requestID)
 }
 
 // PurgeDisk purges a disk that is kept: it can't be had back.

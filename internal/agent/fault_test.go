@@ -70,8 +70,10 @@ func TestSickDisk(t *testing.T) {
 		r.halt()
 		steps = d.seen()
 	})
-	for _, part := range []string{"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA",
-		"sync vms/0xA/base-4.json.new", "rename vms/0xA/current.json", "remove vms/0xA/disk-5.qcow2", "remove vms/0xA/base-4.json"} {
+	for _, part := range []string{
+		"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA",
+		"sync vms/0xA/base-4.json.new", "rename vms/0xA/current.json", "remove vms/0xA/disk-5.qcow2", "remove vms/0xA/base-4.json",
+	} {
 		if !slices.Contains(steps, part) {
 			t.Errorf("%q is no step of a life: %q", part, steps)
 		}

@@ -98,8 +98,12 @@ type storyAnswer struct {
 		Since string `json:"since"`
 		Image string `json:"image"`
 	} `json:"rescue"`
-	Operation *string  `json:"operation"`
-	Allowed   []string `json:"allowedActions"`
+	Power     string     `json:"power"`
+	PriceOff  string     `json:"pricePowerOff"`
+	Next      *string    `json:"nextPricePerEpoch"`
+	KeptUntil *time.Time `json:"keptUntil"`
+	Operation *string    `json:"operation"`
+	Allowed   []string   `json:"allowedActions"`
 	HostKeys  []struct {
 		Type        string `json:"type"`
 		Fingerprint string `json:"fingerprint"`

@@ -26,7 +26,8 @@ func (s *stub) turn(w http.ResponseWriter, r *http.Request, body doc) {
 			{"number": 4, "current": true, "image": "https://images.example/next.qcow2", "sizeGiB": 25, "keptUntil": nil, "purging": false},
 		})
 	default:
-		s.operate(w, r, body)
+		s.asked = body
+		s.operate(w, r)
 		if i := s.find(vmOf(r)); i >= 0 {
 			s.vms[i]["rescue"] = map[string]any{"rescue": doc{"since": "2026-01-31T12:00:00Z", "image": "https://images.example/ubuntu.img"}}[word]
 		}

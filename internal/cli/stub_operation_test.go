@@ -22,7 +22,7 @@ func vmOf(r *http.Request) string {
 
 // operate begins an operation, which succeeds when somebody waits for it unless the
 // VM's name begins with "bad". One whose name begins with "busy" refuses.
-func (s *stub) operate(w http.ResponseWriter, r *http.Request, body doc) {
+func (s *stub) operate(w http.ResponseWriter, r *http.Request) {
 	i := slices.IndexFunc(s.vms, func(v doc) bool { return v["id"] == vmOf(r) })
 	if i < 0 {
 		refuse(w, http.StatusNotFound, "no VM with this id")
@@ -41,7 +41,6 @@ func (s *stub) operate(w http.ResponseWriter, r *http.Request, body doc) {
 		"id": fmt.Sprint("op_", name, len(s.operations)), "vmId": vmOf(r), "action": path.Base(r.URL.Path), "outcome": "running",
 		"startedAt": "2026-01-31T12:00:00Z", "deadline": "2026-01-31T12:15:00Z", "endedAt": nil, "error": nil,
 	})
-	s.asked = body
 	answer(w, http.StatusAccepted, s.operations[len(s.operations)-1])
 }
 
@@ -118,4 +117,15 @@ func words(ports any) (list []string) {
 		list = append(list, fmt.Sprintf("%d/%s", p.Port, p.Protocol))
 	}
 	return list
+}
+
+// undelete puts a deleted VM back.
+func (s *stub) undelete(w http.ResponseWriter, r *http.Request) {
+	i := slices.IndexFunc(s.deleted, func(v doc) bool { return v["id"] == vmOf(r) })
+	if i < 0 {
+		refuse(w, http.StatusNotFound, "no VM with this id")
+		return
+	}
+	s.vms, s.deleted = append(s.vms, s.deleted[i]), slices.Delete(s.deleted, i, i+1)
+	s.operate(w, r)
 }

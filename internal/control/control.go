@@ -35,10 +35,13 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
-	KeepDisks time.Duration // how long a disk is kept that a VM ran on before
-	Fee       Fee           // of what providers earn
-	Launch    time.Duration // how long a VM may stay New, and then Launching
-	Images    []Image       // offered as default images
+	// KeepDeleted is how long the disk of a deleted VM is kept, so that it can be
+	// undeleted; 0 for not at all.
+	KeepDeleted time.Duration
+	KeepDisks   time.Duration // how long a disk is kept that a VM ran on before
+	Fee         Fee           // of what providers earn
+	Launch      time.Duration // how long a VM may stay New, and then Launching
+	Images      []Image       // offered as default images
 	// RescueImage is the URL of what a VM in rescue runs unless its customer wants
 	// another one; "" for none.
 	RescueImage string

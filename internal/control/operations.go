@@ -59,7 +59,7 @@ func (s *Service) Operate(ctx context.Context, who account.Actor, given string, 
 		case err == nil || !fault.Is(err, fault.NotFound):
 			return err
 		}
-		if v.State == vm.Stopped {
+		if v.State == vm.Stopped && a != vm.Undelete {
 			return noVM(v.ID)
 		}
 		busy, err := s.goingOn(ctx, tx, v)
@@ -123,14 +123,25 @@ func timeFor(a vm.Action) time.Duration {
 	return operationTime
 }
 
-// fulfil ends the operation of v that goes on if what its agent sees is what it was
-// for, and reports whether it did.
+// fulfil notes how far the operation of v is that goes on, and ends it if what its agent
+// sees is what it was for. It reports whether anything changed.
 func (s *Service) fulfil(ctx context.Context, tx *store.Tx, v *vm.VM, seen vm.Sighting) (bool, error) {
 	o, err := s.goingOn(ctx, tx, *v)
-	if err != nil || o == nil || !o.Fulfilled(*v, seen) {
+	if err != nil || o == nil {
 		return false, err
 	}
-	return true, s.conclude(ctx, tx, v, *o, "")
+	if o.Fulfilled(*v, seen) {
+		return true, s.conclude(ctx, tx, v, *o, "")
+	}
+	step, done := o.Step, min(max(seen.Done, 0), 100)
+	if n := len(seen.Steps); n > 0 && seen.Steps[n-1].At.After(o.Begun) {
+		step = printable(seen.Steps[n-1].Text)
+	}
+	if step == o.Step && done == o.Done {
+		return false, nil
+	}
+	o.Step, o.Done = step, done
+	return true, tx.AdvanceOperation(ctx, *o)
 }
 
 // conclude ends an operation of v; failure is why it failed, "" if it didn't.
@@ -142,8 +153,12 @@ func (s *Service) conclude(ctx context.Context, tx *store.Tx, v *vm.VM, o vm.Ope
 		text = fmt.Sprintf("%s failed: %s", o.Action, failure)
 	}
 	v.Operation = ""
+	o.Ended, o.Error = now, failure
+	if failure == "" {
+		o.Step, o.Done = "", 100
+	}
 	return firstErrorOf(
-		func() error { return tx.EndOperation(ctx, o.ID, now, failure) },
+		func() error { return tx.AdvanceOperation(ctx, o) },
 		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(o.Action)+"-ended", now, text)) },
 	)
 }

@@ -37,7 +37,7 @@ func (s *Service) Reinstall(ctx context.Context, who account.Actor, given string
 		}
 	}
 	return s.Operate(ctx, who, given, vm.Reinstall, requestID, func(ctx context.Context, tx *store.Tx, v *vm.VM) error {
-		old, err := s.keep(ctx, tx, v)
+		old, err := s.keepDisk(ctx, tx, v)
 		if err != nil {
 			return err
 		}
@@ -76,9 +76,9 @@ func (r Renewal) check() (checksum string, err error) {
 	return checksum, firstError(err, badSum, badKeys, badData)
 }
 
-// keep has the disk that v has be kept, as v is to get another one. The caller
+// keepDisk has the disk that v has be kept, as v is to get another one. The caller
 // stores v.
-func (s *Service) keep(ctx context.Context, tx *store.Tx, v *vm.VM) (vm.KeptDisk, error) {
+func (s *Service) keepDisk(ctx context.Context, tx *store.Tx, v *vm.VM) (vm.KeptDisk, error) {
 	kept, err := tx.Disks(ctx, v.ID)
 	if err != nil {
 		return vm.KeptDisk{}, err

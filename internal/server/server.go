@@ -36,6 +36,8 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
+	// KeepDeleted is how long the disk of a deleted VM is kept; 0 for not at all.
+	KeepDeleted time.Duration
 	// KeepDisks is how long a disk is kept that a VM ran on before.
 	KeepDisks time.Duration
 	// RescueImage is the URL of what VMs in rescue run; "" for one of the default images.
@@ -103,7 +105,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	offered := defaultImages(s.URL, s.images.has(demoImage))
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDisks: c.KeepDisks, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDeleted: c.KeepDeleted, KeepDisks: c.KeepDisks, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
 		Images: offered, RescueImage: cmp.Or(c.RescueImage, rescueImage(offered)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})

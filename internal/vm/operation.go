@@ -14,6 +14,10 @@ type Operation struct {
 	Deadline   time.Time // when it is given up
 	Ended      time.Time // zero while it goes on
 	Error      string    // why it failed, and what to do; "" for one that did not
+
+	Step   string            // what is done just now, or was done last, as its agent tells it
+	Done   int64             // how much of it, in percent as far as that is known
+	Result map[string]string // what came of it, by name; nil for nothing that would be told
 }
 
 // Outcome is what has come of an operation.
@@ -39,5 +43,8 @@ func (o Operation) Outcome() Outcome {
 
 // Fulfilled reports whether what an agent sees of v is what o was for.
 func (o Operation) Fulfilled(v VM, seen Sighting) bool {
+	if v.Goal == Halt {
+		return seen.Generation >= o.Generation && seen.Phase == Halted
+	}
 	return seen.Generation >= o.Generation && seen.Phase == Ready && seen.Disk == v.Boots()
 }

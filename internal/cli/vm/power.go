@@ -21,9 +21,11 @@ type act struct {
 	// What some have besides.
 	operands string // behind the VM's name
 	flags    func(*pflag.FlagSet)
-	prepare  func(ctx context.Context, cloud *client.Client, args []string) error // before it is done
-	ask      func(v client.VM) string                                             // a question that --yes spares
-	after    func(v client.VM) error                                              // once it has begun
+	find     func(ctx context.Context, cloud *client.Client, given string) (client.VM, error) // nil for Find
+	prepare  func(ctx context.Context, cloud *client.Client, args []string) error             // before it is done
+	tell     func(s *session.Session, v client.VM)                                            // and what is to be known before
+	ask      func(v client.VM) string                                                         // a question that --yes spares
+	after    func(v client.VM) error                                                          // once it has begun
 }
 
 func reboot(s *session.Session) *cobra.Command {
@@ -46,6 +48,76 @@ func reset(s *session.Session) *cobra.Command {
 	}.command(s)
 }
 
+func shutdown(s *session.Session) *cobra.Command {
+	return act{
+		verb: "shutdown", short: "Power a virtual machine off",
+		long: "Ask the guest to power itself off, as by its power button; one that has not gone within a minute is\n" +
+			"switched off. Disk and address stay. From its next epoch on it costs what they do, which\n" +
+			"`cpucloud vm show` tells; others may have its vCPUs and memory meanwhile.",
+		examples: []string{"cpucloud vm shutdown web", "cpucloud vm shutdown web --wait"},
+		do:       (*client.Client).ShutdownVM,
+		tell: func(s *session.Session, v client.VM) {
+			from := "its next epoch"
+			if v.NextBillingAt != nil {
+				from = when(*v.NextBillingAt) + " UTC"
+			}
+			s.Notef("while it is powered off an epoch costs %s USDC, its storage and address, in place of %s: from %s on", v.PriceOff, v.PricePerEpoch, from)
+		},
+	}.command(s)
+}
+
+func start(s *session.Session) *cobra.Command {
+	return act{
+		verb: "start", short: "Start a virtual machine that was shut down",
+		long: "Start a virtual machine that was shut down. It costs what it did from now on; what is left of an epoch\n" +
+			"that was charged for less is taken off. When others have its vCPUs and memory by now it says so.",
+		examples: []string{"cpucloud vm start web", "cpucloud vm start web --wait && cpucloud vm ssh web"},
+		do:       (*client.Client).StartVM,
+	}.command(s)
+}
+
+func undelete(s *session.Session) *cobra.Command {
+	return act{
+		verb: "undelete", short: "Bring a deleted virtual machine back",
+		long: "Bring a deleted virtual machine back, with the disk and the address that it had, and start it. Its deposit\n" +
+			"is reserved anew. `cpucloud vm list --deleted` tells which ones can be, and until when.",
+		examples: []string{"cpucloud vm undelete web", "cpucloud vm undelete 0x1f9a --wait"},
+		do:       (*client.Client).UndeleteVM,
+		find:     findDeleted,
+	}.command(s)
+}
+
+func resize(s *session.Session) *cobra.Command {
+	var size client.Size
+	return act{
+		verb: "resize", short: "Give a virtual machine another size",
+		long: "Give a virtual machine other vCPUs and memory, a larger disk, or both, at the prices that its offer asks now.\n" +
+			"One that runs is rebooted for it. Disks only grow. Where an epoch costs more then, agree to it by --max-price:\n" +
+			"without that it is told, and nothing changes.",
+		examples: []string{
+			"cpucloud vm resize web --configuration cpu-4-ram-8gb-storage-25gb --max-price 1.7 --wait",
+			"cpucloud vm resize web --storage 50 --dry-run",
+		},
+		do: func(c *client.Client, ctx context.Context, id, requestID string) (client.Operation, error) {
+			return c.ResizeVM(ctx, id, requestID, size)
+		},
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&size.Configuration, "configuration", "", "the one it is to have, such as cpu-4-ram-8gb-storage-25gb")
+			f.Int64Var(&size.Storage, "storage", 0, "GiB that its disk is to have")
+			f.StringVar(&size.MaxPrice, "max-price", "", "USDC that an epoch may cost then (default: what it costs now)")
+		},
+	}.command(s)
+}
+
+// findDeleted returns the deleted VM that can be undeleted by a name or id.
+func findDeleted(ctx context.Context, cloud *client.Client, given string) (client.VM, error) {
+	vms, err := cloud.DeletedVMs(ctx)
+	if err != nil {
+		return client.VM{}, err
+	}
+	return pick(vms, given)
+}
+
 func (a act) command(s *session.Session) *cobra.Command {
 	wait, yes, timeout := false, a.ask == nil, defaultTimeout
 	var dry session.DryRun
@@ -60,7 +132,11 @@ func (a act) command(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := Find(cmd.Context(), cloud, args[0])
+			find := Find
+			if a.find != nil {
+				find = a.find
+			}
+			v, err := find(cmd.Context(), cloud, args[0])
 			if err != nil {
 				return err
 			}
@@ -68,6 +144,9 @@ func (a act) command(s *session.Session) *cobra.Command {
 				if err := a.prepare(cmd.Context(), cloud, args); err != nil {
 					return err
 				}
+			}
+			if a.tell != nil {
+				a.tell(s, v)
 			}
 			if !yes && !bool(dry) {
 				if yes, err = s.Confirm(a.ask(v), "--yes"); err != nil || !yes {
