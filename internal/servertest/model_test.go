@@ -37,8 +37,10 @@ type guest struct {
 	protected bool
 	until     time.Time // while it is kept
 	gib       int64
-	disk      int64            // the number of the one that it has
-	disks     map[int64]uint64 // the files of all that must be there, by number: their inodes, 0 before they were seen
+	disk      int64               // the number of the one that it has
+	disks     map[int64]uint64    // the files of all that must be there, by number: their inodes, 0 before they were seen
+	kept      map[int64]time.Time // of these, until when those are kept that it had before
+	rescued   bool
 }
 
 // world is the model, and the cloud that has to be as it is.
@@ -78,7 +80,7 @@ var actions = map[string]action{
 	"start": {off, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.StartVM(ctx, g.id, request)
 	}, func(_ *world, g *guest) { g.off = false }},
-	"resize": {func(g *guest) bool { return g.stage == here }, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	"resize": {func(g *guest) bool { return g.stage == here && !g.rescued }, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.ResizeVM(ctx, g.id, request, client.Size{Storage: g.gib + 1, MaxPrice: "100"})
 	}, func(_ *world, g *guest) { g.gib++ }},
 	"protect": {func(g *guest) bool { return g.stage == here && !g.protected }, func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
@@ -94,6 +96,13 @@ var actions = map[string]action{
 	"undelete": {func(g *guest) bool { return g.stage == kept }, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.UndeleteVM(ctx, g.id, request)
 	}, func(_ *world, g *guest) { g.stage, g.off = here, false }},
+}
+
+// everything is all that a customer does to a VM.
+func everything() map[string]action {
+	all := maps.Clone(actions)
+	maps.Copy(all, turning)
+	return all
 }
 
 // idempotent are the actions that may be asked for though nothing is left to be done.
@@ -138,9 +147,13 @@ func (w *world) step() {
 	case w.chance.IntN(12) == 0:
 		w.passes(time.Duration(w.chance.IntN(30)) * time.Hour)
 	case w.chance.IntN(12) == 0:
+		w.dropsDisk(alive[w.chance.IntN(len(alive))])
+	case w.chance.IntN(12) == 0:
+		w.fails(alive[w.chance.IntN(len(alive))])
+	case w.chance.IntN(12) == 0:
 		w.purges(alive[w.chance.IntN(len(alive))])
 	default:
-		names := slices.Sorted(maps.Keys(actions))
+		names := slices.Sorted(maps.Keys(everything()))
 		w.acts(alive[w.chance.IntN(len(alive))], names[w.chance.IntN(len(names))])
 	}
 	w.look()
@@ -160,7 +173,7 @@ func (w *world) deploys() {
 	if v, err := w.anna.WaitVM(w.Context(), id, client.StatusActive); err != nil || v.Status != client.StatusActive {
 		w.Fatalf("deploy: %+v, %v", v, err)
 	}
-	w.guests = append(w.guests, &guest{id: id, stage: here, gib: 25, disks: map[int64]uint64{0: 0}})
+	w.guests = append(w.guests, &guest{id: id, stage: here, gib: 25, disks: map[int64]uint64{0: 0}, kept: map[int64]time.Time{}})
 }
 
 // passes has the time go by.
@@ -172,11 +185,12 @@ func (w *world) passes(d time.Duration) {
 		if g.stage == kept && !g.until.After(w.now) {
 			g.end()
 		}
+		g.expires(w.now)
 	}
 }
 
 // end notes that nothing of a VM need be there any more.
-func (g *guest) end() { g.stage, g.disks = gone, nil }
+func (g *guest) end() { g.stage, g.disks, g.kept = gone, nil, nil }
 
 // purges deletes a VM for good.
 func (w *world) purges(g *guest) {
@@ -193,12 +207,15 @@ func (w *world) purges(g *guest) {
 // acts asks for an action, maybe twice, maybe while something dies, and waits for it.
 func (w *world) acts(g *guest, name string) {
 	w.Helper()
-	a, request := actions[name], w.request()
+	a, request := everything()[name], w.request()
 	what := fmt.Sprintf("%s of %+v", name, *g)
 	if !a.allowed(g) {
 		if _, err := a.do(w.Context(), w, g, request); err == nil && !slices.Contains(idempotent, name) && !(name == "delete" && g.stage == kept) {
 			w.Fatalf("%s was accepted", what)
 		}
+		return
+	}
+	if needs := needs[name]; needs != nil && !needs(g) {
 		return
 	}
 	o, err := a.do(w.Context(), w, g, request)
@@ -286,6 +303,9 @@ func (w *world) differs() string {
 		if files := w.files(g.id); g.stage == gone && len(files) > 0 {
 			return fmt.Sprintf("of %+v are left %v", *g, files)
 		}
+		if n := w.odd(g); n >= 0 {
+			return fmt.Sprintf("of %+v disk %d is left", *g, n)
+		}
 		if g.stage == gone {
 			continue
 		}
@@ -302,16 +322,16 @@ func (w *world) differs() string {
 
 // unlike says what of a VM is not as in the model, "" for nothing.
 func unlike(v client.VM, g *guest) string {
-	if g.stage == here && (v.Status != client.StatusActive || v.Protected != g.protected || v.Supply("STORAGE") != g.gib || v.Power == client.PowerOff != g.off) {
+	if g.stage == here && (v.Status != client.StatusActive || v.Protected != g.protected || v.Supply("STORAGE") != g.gib || v.Power == client.PowerOff != g.off || v.Rescue != nil != g.rescued) {
 		return fmt.Sprintf("%+v is %+v", *g, v)
 	}
 	want := []string{}
-	for name, a := range actions {
+	for name, a := range everything() {
 		if a.allowed(g) || name == "delete" && g.stage == kept {
 			want = append(want, name)
 		}
 	}
-	got := slices.DeleteFunc(slices.Clone(v.AllowedActions), func(name string) bool { _, known := actions[name]; return !known })
+	got := slices.DeleteFunc(slices.Clone(v.AllowedActions), func(name string) bool { _, known := everything()[name]; return !known })
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
