@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,6 +37,7 @@ const (
 // York that has room for four of the smallest VMs, and an agent that does at
 // once what it is told.
 type cloud struct {
+	disks    map[string][]int64 // that the agent has, by VM
 	t        testing.TB
 	control  *control.Service
 	handler  http.Handler
@@ -156,10 +158,14 @@ func (c *cloud) report(phase vm.Phase) {
 	r := vm.Report{Sequence: c.agent.sequence, Inventory: c.agent.inventory}
 	for _, o := range list.Orders {
 		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase, Disk: o.Boots()}
-		for n := range o.Generation + 1 { // the first disk and those that are asked for
-			if n == 0 || n == o.Disk || n == o.Boots() {
-				s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
-			}
+		if c.disks == nil {
+			c.disks = map[string][]int64{}
+		}
+		all := append(c.disks[o.ID], o.Disk, o.Boots())
+		slices.Sort(all)
+		c.disks[o.ID] = slices.DeleteFunc(slices.Compact(all), o.Purges)
+		for _, n := range c.disks[o.ID] {
+			s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
 		}
 		if o.Goal == vm.Remove {
 			s.Phase = vm.Absent
