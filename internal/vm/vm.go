@@ -146,6 +146,11 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
+	// From is the snapshot that the VM's disk is made of when it isn't there yet, "" for
+	// the image of the spec.
+	From string `json:"from,omitempty"`
+	// Snapshots are what is wanted of the VM's snapshots.
+	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
 }
 
 // Order asks the agent of one server for one VM. A list of orders is complete:
@@ -186,7 +191,9 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
-	Steps    []Step        `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// Snapshots are those that are ordered, and those that are there.
+	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
+	Steps     []Step         `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,
