@@ -59,9 +59,10 @@ type SnapshotAsk struct {
 // SnapshotGoal is what is wanted of a snapshot.
 type SnapshotGoal string
 
-// The goals. A snapshot that is not named is kept, and not made.
+// The goals. A snapshot that is not named is kept.
 const (
-	KeepSnapshot  SnapshotGoal = "keep"  // make it once, and keep it
+	MakeSnapshot  SnapshotGoal = "make"  // make it once, and keep it
+	KeepSnapshot  SnapshotGoal = "keep"  // keep it: another one is never made in its place
 	PurgeSnapshot SnapshotGoal = "purge" // see to it that nothing of it is there
 )
 
@@ -90,4 +91,5 @@ const (
 	SnapshotThere  SnapshotPhase = "there"
 	SnapshotFailed SnapshotPhase = "failed" // it can't be made; nothing of it is left
 	SnapshotGone   SnapshotPhase = "gone"   // nothing of it is there, as it was wanted
+	SnapshotLost   SnapshotPhase = "lost"   // nothing of it is there, though it is to be kept
 )

@@ -151,6 +151,7 @@ type Asks struct {
 	From string `json:"from,omitempty"`
 	// Snapshots are what is wanted of the VM's snapshots.
 	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
+	Shelf
 }
 
 // Order asks the agent of one server for one VM. A list of orders is complete:
@@ -193,7 +194,14 @@ type Sighting struct {
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
 	// Snapshots are those that are ordered, and those that are there.
 	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
-	Steps     []Step         `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// Disk is the number of the disk that its machine was last started on, of which
+	// Image and HostKeys are.
+	Disk  int64      `json:"disk,omitempty"`
+	Disks []DiskSeen `json:"disks,omitempty"` // that are there, by number
+	// Unmade is the number of the disk that is ordered and can't be had, Reason says
+	// why; nil for none. The machine goes on with the disk that it has.
+	Unmade *int64 `json:"unmade,omitempty"`
+	Steps  []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,
