@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-
 )
 
 // dryRun is the parameter of every operation that changes something, and

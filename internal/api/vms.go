@@ -295,8 +295,10 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
-		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil)}
+	look := VMLook{
+		VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
+		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil),
+	}
 	if v.Cheaper {
 		look.Next = new(v.Rate().Sum())
 	}
@@ -323,7 +325,7 @@ var listVMLooks = operation{
 	method: http.MethodGet, path: "/v1/vms", id: "listVMsWithReasons", tag: "Virtual machines",
 	summary: "List VMs with what should be known of them",
 	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
-	query: append(slices.Clone(listVMs.query), parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
+	query:   append(slices.Clone(listVMs.query), parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
 		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "shutdown", "resize", "protect", "delete"],
 		"protected": false}]`,

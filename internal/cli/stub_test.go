@@ -45,7 +45,7 @@ type stub struct {
 
 	operations []doc
 	deleted    []doc // VMs that can be undeleted
-	tries      int // to reach a console
+	tries      int   // to reach a console
 }
 
 // newStub starts a stub that ends with the test.

@@ -38,9 +38,9 @@ type Config struct {
 	// KeepDeleted is how long the disk of a deleted VM is kept, so that it can be
 	// undeleted; 0 for not at all.
 	KeepDeleted time.Duration
-	Fee       Fee           // of what providers earn
-	Launch    time.Duration // how long a VM may stay New, and then Launching
-	Images    []Image       // offered as default images
+	Fee         Fee           // of what providers earn
+	Launch      time.Duration // how long a VM may stay New, and then Launching
+	Images      []Image       // offered as default images
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 

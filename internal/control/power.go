@@ -204,4 +204,3 @@ func (s *Service) eachVM(ctx context.Context, find func(context.Context, *store.
 		}
 	}
 }
-
