@@ -126,10 +126,16 @@ func (s *scene) requests() map[string]request {
 		"drainServer":           {s.operator, server + "/drain", `{"deadline": "72h"}`},
 		"removeServer":          {s.operator, server + "/remove", `{"lost": true}`},
 		"rebootVM":              {s.key, "/v1/vms/" + s.vm + "/reboot", ""},
+		"reinstallVM":           {s.key, "/v1/vms/" + s.vm + "/reinstall", `{"image": "https://example.com/b.qcow2", "userData": "#!/bin/sh\necho hi"}`},
+		"returnDisk":            {s.key, "/v1/vms/" + s.vm + "/disks/0/return", ""},
+		"purgeDisk":             {s.key, "/v1/vms/" + s.vm + "/disks/0", ""},
+		"rescueVM":              {s.key, "/v1/vms/" + s.vm + "/rescue", `{"sshKey": "` + keyLine + `", "image": "https://example.com/rescue.qcow2"}`},
+		"unrescueVM":            {s.key, "/v1/vms/" + s.vm + "/unrescue", ""},
 		"shutdownVM":            {s.key, "/v1/vms/" + s.vm + "/shutdown", ""},
 		"startVM":               {s.key, "/v1/vms/" + s.vm + "/start", ""},
 		"resizeVM":              {s.key, "/v1/vms/" + s.vm + "/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`},
 		"takeSnapshot":          {s.key, "/v1/vms/" + s.vm + "/snapshots", `{"name": "one"}`},
+		"restoreVM":             {s.key, "/v1/vms/" + s.vm + "/restore", `{"snapshot": "` + s.snapshot + `"}`},
 		"deleteSnapshot":        {s.key, "/v1/snapshots/" + s.snapshot, ""},
 		"setSchedule":           {s.key, "/v1/vms/" + s.vm + "/schedule", `{"every": "24h", "keep": 7}`},
 		"deleteSchedule":        {s.key, "/v1/vms/" + s.vm + "/schedule", ""},
@@ -197,7 +203,7 @@ func TestDryRuns(t *testing.T) {
 func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation) {
 	t.Helper()
 	s := newScene(t, e)
-	if op.OperationID == "deleteSnapshot" {
+	if op.OperationID == "deleteSnapshot" || op.OperationID == "restoreVM" {
 		s.snapshot = s.snap()
 	}
 	r, known := s.requests()[op.OperationID]
@@ -215,7 +221,15 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		s.send("POST", strings.Replace(r.path, "/unprotect", "/protect", 1), "").wants(http.StatusNoContent, nil)
 	case "deleteSchedule":
 		s.send("PUT", r.path, `{"every": "24h", "keep": 7}`).wants(http.StatusOK, nil)
-	case "rebootVM", "resetVM", "shutdownVM", "resizeVM", "takeSnapshot":
+	case "rebootVM", "resetVM", "shutdownVM", "resizeVM", "takeSnapshot", "reinstallVM", "rescueVM":
+		s.report(vm.Ready)
+	case "returnDisk", "purgeDisk":
+		s.report(vm.Ready)
+		s.send("POST", "/v1/vms/"+s.vm+"/reinstall", "").wants(http.StatusAccepted, nil)
+		s.report(vm.Ready)
+	case "unrescueVM":
+		s.report(vm.Ready)
+		s.sendAs(r.key, "POST", strings.Replace(r.path, "/unrescue", "/rescue", 1), s.requests()["rescueVM"].body).wants(http.StatusAccepted, nil)
 		s.report(vm.Ready)
 	case "startVM":
 		s.report(vm.Ready)

@@ -50,7 +50,7 @@ func create(s *session.Session) *cobra.Command {
 			"begins with #!, or MIME multipart, of at most 16 KiB; - is standard input. It may hold secrets: nobody is\n" +
 			"shown it again. The server where the VM runs has to know it. The image has to have cloud-init.\n\n" +
 			"With --snapshot the VM is made of a snapshot, on the server where that is: another machine, with its own name,\n" +
-			"host keys and machine id. `cpucloud vm snapshot list` tells their ids.\n\n" +
+			"host keys and machine id: `cpucloud vm create staging --snapshot ID`. `cpucloud vm snapshot list` tells ids.\n\n" +
 			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
 			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
@@ -59,7 +59,6 @@ func create(s *session.Session) *cobra.Command {
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
 			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
 			"cpucloud vm create worker --instances 3 --image debian-13-x64 --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
-			"cpucloud vm create staging --snapshot snap_06h8k2v0q4c1r7f3m5t9d0b2ng --wait",
 			"cpucloud vm create web --quote quo_06abk5 --image https://example.org/os.qcow2 --image-checksum sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --dry-run",
 		),
 		Args: cobra.ExactArgs(1),
@@ -150,7 +149,7 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 	d.VM = client.VMConfiguration{Name: name, Hostname: w.hostname}
 	var err error
 	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {
-		return d, fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", w.checksum)
+		return d, badChecksum(w.checksum)
 	}
 	if d.UserData, err = readUserData(s, w.userData); err != nil {
 		return d, err
@@ -168,6 +167,10 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 		d.RequestID, err = s.NewRequestID()
 	}
 	return d, err
+}
+
+func badChecksum(text string) error {
+	return fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", text)
 }
 
 // sshKeys returns key lines for files and lines, and leaves names and
