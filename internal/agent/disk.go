@@ -130,7 +130,7 @@ func (f *folder) purge(id string, n int64) error {
 
 // discard removes what is kept beside disk n of a VM, which is not there.
 func (f *folder) discard(id string, n int64) error {
-	for _, name := range []string{filepath.Join(vmsDir, id, numbered(snapshotBase, n)), baseName(id, n), userDataName(id, n)} {
+	for _, name := range []string{filepath.Join(vmsDir, id, numbered(snapshotBase, n)), instanceName(id, n), baseName(id, n), userDataName(id, n)} {
 		if err := f.remove(name); err != nil {
 			return fmt.Errorf("purge disk %d: %w", n, err)
 		}

@@ -198,15 +198,18 @@ func (k *keeper) seed(o vm.Order, n int64, link network.Link) error {
 	return nil
 }
 
-// instance returns who the guest on disk n is: each disk is another instance, so that
-// cloud-init sets a new one up.
+// instance returns who the guest on disk n is: another one on each that was made of an image,
+// so that cloud-init sets it up.
 func (k *keeper) instance(o vm.Order, n int64) (seed.Seed, error) {
-	s := seed.Seed{InstanceID: keyOf(o.ID, n), Hostname: o.Hostname, SSHKeys: o.SSHKeys}
+	instance, err := k.instanceID(o.ID, n)
+	if err != nil {
+		return seed.Seed{}, err
+	}
+	s := seed.Seed{InstanceID: instance, Hostname: o.Hostname, SSHKeys: o.SSHKeys}
 	if r := o.Rescue; r != nil && n == r.Disk {
 		s.SSHKeys = []string{r.Key}
 		return s, nil
 	}
-	var err error
 	s.UserData, err = k.userData(o, n)
 	return s, err
 }
