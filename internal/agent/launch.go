@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -53,7 +54,11 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	if err := k.count(ctx, o.ID); err != nil {
 		return err
 	}
-	n := k.sight(o.ID).boots(o)
+	there := k.sight(o.ID)
+	n := there.boots(o)
+	if len(there.Disks) > 0 && !slices.Contains(there.Disks, n) { // it had one
+		return fmt.Errorf("disk %d is not there", n)
+	}
 	base, err := k.base(ctx, o, n)
 	if err != nil {
 		return err
@@ -92,6 +97,9 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 func (k *keeper) attached(ctx context.Context, o vm.Order, n int64, disk hypervisor.Disk) ([]hypervisor.Disk, error) {
 	disks := []hypervisor.Disk{disk}
 	if r := o.Rescue; r != nil && n == r.Disk {
+		if !slices.Contains(k.sight(o.ID).Disks, o.Disk) { // which is never made here
+			return nil, fmt.Errorf("disk %d is not there", o.Disk)
+		}
 		base, err := k.base(ctx, o, o.Disk)
 		if err != nil {
 			return nil, err
