@@ -44,7 +44,7 @@ func (o Operation) Outcome() Outcome {
 	return Succeeded
 }
 
-// The names of results.
+// SnapshotResult names in a result the snapshot that an operation is about.
 const SnapshotResult = "snapshotId"
 
 // About returns what an action is about that has just been asked for of v, by name; nil
