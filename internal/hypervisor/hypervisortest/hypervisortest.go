@@ -53,6 +53,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"DeadMachineCanBeDestroyed":         (*host).deadMachineCanBeDestroyed,
 		"ConsoleIsHeldByMany":               (*host).consoleIsHeldByMany,
 		"ConsoleEndsWithTheMachine":         (*host).consoleEndsWithTheMachine,
+		"UsageIsThatOfARun":                 (*host).usageIsThatOfARun,
 		"CardIsHandedOver":                  (*host).cardIsHandedOver,
 		"BadNamesAreRefused":                (*host).badNamesAreRefused,
 		"BadMachinesAreRefused":             (*host).badMachinesAreRefused,

@@ -62,6 +62,7 @@ type Driver struct {
 	machines keyed      // one operation on a machine at a time
 	users    sync.Mutex // held from choosing a user id to recording it
 	ports    *ports
+	meters   meters
 	probe    struct {
 		sync.Mutex
 		found *found
