@@ -18,24 +18,35 @@ func Coarsen(series []Point, width int64) []Point {
 	return out
 }
 
-// Merge returns the points of two series of the same width. Of two that tell of the
-// same time, the one is taken that knows more, a's if they know the same: two
+// Merge returns the points of two series of the same width. Where both tell of the same
+// time, that is taken of each group which knows more, a's if they know the same: two
 // accounts of one time are not to be counted twice.
 func Merge(a, b []Point) []Point {
-	out := make([]Point, 0, len(a)+len(b))
+	out := make([]Point, 0, max(len(a), len(b)))
 	for len(a) > 0 && len(b) > 0 {
 		switch {
 		case a[0].At < b[0].At:
 			out, a = append(out, a[0]), a[1:]
 		case a[0].At > b[0].At:
 			out, b = append(out, b[0]), b[1:]
-		case a[0].Knows() >= b[0].Knows():
-			out, a, b = append(out, a[0]), a[1:], b[1:]
 		default:
-			out, a, b = append(out, b[0]), a[1:], b[1:]
+			out, a, b = append(out, a[0].merge(b[0])), a[1:], b[1:]
 		}
 	}
 	return append(append(out, a...), b...)
+}
+
+// merge returns p with the groups of which q knows more.
+func (p Point) merge(q Point) Point {
+	for _, f := range allFigures {
+		if g := f.Group(); q.Known[g] > p.Known[g] {
+			p.Sum[f] = q.Sum[f]
+		}
+	}
+	for g := range p.Known {
+		p.Known[g] = max(p.Known[g], q.Known[g])
+	}
+	return p
 }
 
 // Within returns the part of a series that begins at from or later, before to.

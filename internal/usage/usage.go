@@ -8,6 +8,7 @@
 package usage
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -81,13 +82,9 @@ func (f Figure) Group() Group {
 }
 
 // Figures returns all figures.
-func Figures() []Figure {
-	all := make([]Figure, figures)
-	for i := range all {
-		all[i] = Figure(i)
-	}
-	return all
-}
+func Figures() []Figure { return slices.Clone(allFigures[:]) }
+
+var allFigures = [figures]Figure{CPU, Steal, Memory, ReadBytes, WriteBytes, ReadOps, WriteOps, BytesIn, BytesOut, PacketsIn, PacketsOut}
 
 // Point is what one VM used in a stretch of slots.
 type Point struct {
@@ -136,12 +133,4 @@ func (p Point) Mean(f Figure) (mean float64, ok bool) {
 		return 0, false
 	}
 	return float64(p.Sum[f]) / float64(known), true
-}
-
-// Knows returns of how many slots a point tells, added up over the groups.
-func (p Point) Knows() (all int64) {
-	for _, known := range p.Known {
-		all += known
-	}
-	return all
 }

@@ -146,13 +146,19 @@ func TestMergeCountsNothingTwice(t *testing.T) {
 	})
 }
 
-func TestMergeTakesWhoKnowsMore(t *testing.T) {
+func TestMergeTakesOfEachGroupWhoKnowsMore(t *testing.T) {
 	t.Parallel()
-	less, more := usage.Point{At: 4, Known: [3]int64{2, 0, 0}}, usage.Point{At: 4, Known: [3]int64{2, 1, 0}}
-	for _, got := range [][]usage.Point{usage.Merge([]usage.Point{less}, []usage.Point{more}), usage.Merge([]usage.Point{more}, []usage.Point{less})} {
-		if !slices.Equal(got, []usage.Point{more}) {
-			t.Errorf("Merge = %+v, want %+v", got, more)
-		}
+	a, b := usage.Point{At: 4, Known: [3]int64{4, 2, 1}}, usage.Point{At: 4, Known: [3]int64{1, 4, 1}}
+	for _, f := range usage.Figures() {
+		a.Sum[f], b.Sum[f] = 100, 7
+	}
+	want := a
+	want.Known[usage.Disk] = 4
+	for _, f := range []usage.Figure{usage.ReadBytes, usage.WriteBytes, usage.ReadOps, usage.WriteOps} {
+		want.Sum[f] = 7
+	}
+	if got := usage.Merge([]usage.Point{a}, []usage.Point{b}); !slices.Equal(got, []usage.Point{want}) {
+		t.Errorf("Merge = %+v, want %+v", got, want)
 	}
 }
 
