@@ -63,6 +63,8 @@ func (a *api) routes() {
 	handle(a, getVM, a.getVM)
 	a.lifeRoutes()
 	a.consoleRoutes()
+	handle(a, getVMMetrics, a.getVMMetrics)
+	handle(a, latestMetrics, a.latestMetrics)
 
 	handle(a, listSSHKeys, a.listSSHKeys)
 	handle(a, addSSHKey, a.addSSHKey)

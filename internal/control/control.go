@@ -29,6 +29,7 @@ import (
 type Config struct {
 	Store *store.Store
 	Now   func() time.Time // the billing clock
+	Wall  func() time.Time // the clock that agents have, too; nil means Now
 	Rand  io.Reader        // cryptographically secure
 	Log   *slog.Logger
 
@@ -68,6 +69,7 @@ type Service struct {
 	loads      loads                     // guarded by the shelf being filled
 	bounds     bounds                    // guarded by the shelf being filled
 	tallies    tallies
+	metering   metering
 	key        ed25519.PrivateKey // signs what agents are asked
 }
 
