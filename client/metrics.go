@@ -63,7 +63,7 @@ func (c *Client) VMMetrics(ctx context.Context, id string, o MetricsOptions) (VM
 
 // LatestUse is what a VM uses now.
 type LatestUse struct {
-	VMID        string     `json:"vmId"`
+	ID          string     `json:"id"` // of the VM
 	Name        string     `json:"vmName"`
 	Status      string     `json:"status"`
 	VCPU        int        `json:"vcpu"`

@@ -36,6 +36,7 @@ func newSampler(c Config, client *wire.Client) *sampler {
 
 // read reads meters until ctx is cancelled.
 func (s *sampler) read(ctx context.Context) {
+	s.meters.last.at = usage.SlotOf(s.Now()).Time() // what was started since has begun at nothing
 	for last := ""; ; {
 		now := s.Now()
 		wait(ctx, usage.SlotOf(now).Time().Add(usage.Width).Sub(now), nil)

@@ -125,12 +125,12 @@ var latestMetrics = operation{
 	summary: "Get what all VMs use now",
 	text: "The newest minute that is known of each VM that has not ended, oldest VM first. `at` is null for one of which nothing was heard in the last " +
 		"three minutes, as when it doesn't run, and so are its figures.",
-	response: `[{"vmId": "` + exampleID + `", "vmName": "web-1", "status": "Active", "vcpu": 2, "memoryTotalBytes": 4294967296, "at": "2026-01-31T12:00:00Z", ` + exampleUse + `}]`,
+	response: `[{"id": "` + exampleID + `", "vmName": "web-1", "status": "Active", "vcpu": 2, "memoryTotalBytes": 4294967296, "at": "2026-01-31T12:00:00Z", ` + exampleUse + `}]`,
 }
 
 // LatestUse is what one VM uses now.
 type LatestUse struct {
-	VMID        string     `json:"vmId"`
+	ID          string     `json:"id"`
 	Name        string     `json:"vmName"`
 	Status      string     `json:"status" enum:"New,Launching,Active,SmallBalance,InsufficientFunds,Terminated,Stopped,Failed"`
 	VCPU        int64      `json:"vcpu"`
@@ -147,7 +147,7 @@ func (a *api) latestMetrics(c *call, _ none) ([]LatestUse, error) {
 	out := make([]LatestUse, len(list))
 	for i, l := range list {
 		spec := l.VM.Spec
-		out[i] = LatestUse{VMID: l.VM.ID, Name: l.VM.Name, Status: string(l.VM.State), VCPU: spec.VCPU, MemoryTotal: spec.RAMGiB << 30}
+		out[i] = LatestUse{ID: l.VM.ID, Name: l.VM.Name, Status: string(l.VM.State), VCPU: spec.VCPU, MemoryTotal: spec.RAMGiB << 30}
 		if l.Point != nil {
 			out[i].At = moment(l.Point.At.Time())
 			out[i].Used = usedOf(*l.Point, spec.VCPU)

@@ -42,6 +42,10 @@ type Config struct {
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 
+	// Gather is how long what agents tell of metrics waits to be written with that of
+	// others; 5 s if 0.
+	Gather time.Duration
+
 	Limits  payment.Limits  // of deposits and withdrawals
 	Sources []PaymentSource // of payments, besides operators
 

@@ -33,11 +33,10 @@ const (
 	// stretch that is put together.
 	latest   = 75 * time.Minute
 	clockOff = 5 * time.Minute
-
-	// gather is how long those who tell wait for others, with whom they are written at
-	// once.
-	gather = 5 * time.Second
 )
+
+// usualGather is Config.Gather unless it is set.
+const usualGather = 5 * time.Second
 
 // Meter takes in what VMs of a server used. What is known already, by whomever it is told
 // again, changes nothing; what is told of VMs that aren't the server's is left out, and
@@ -57,7 +56,8 @@ func (s *Service) Meter(ctx context.Context, serverID string, r usage.Report) er
 	if err != nil {
 		return err
 	}
-	return s.metering.put(ctx, minutesOf(r, number, ours, usage.SlotOf(now.Add(-latest)), usage.SlotOf(now.Add(clockOff))), s.storeUsage)
+	minutes := minutesOf(r, number, ours, usage.SlotOf(now.Add(-latest)), usage.SlotOf(now.Add(clockOff)))
+	return s.metering.put(ctx, minutes, cmp.Or(s.Gather, usualGather), s.storeUsage)
 }
 
 // wall is the time by which metrics are kept: the real one, as agents have it, though
@@ -71,12 +71,12 @@ func (s *Service) wall() time.Time {
 
 // minutesOf cuts a report into minutes, and leaves out what isn't ours or not within
 // from and to.
-func minutesOf(r usage.Report, number uint32, ours []string, from, to usage.Slot) map[store.UsageKey]usage.Batch {
+func minutesOf(r usage.Report, number uint32, ours []string, from, to usage.Slot) minuteBatches {
 	known := make(map[string]bool, len(ours))
 	for _, vmID := range ours {
 		known[vmID] = true
 	}
-	out := map[store.UsageKey]usage.Batch{}
+	out := minuteBatches{}
 	for _, v := range r.VMs {
 		key, ok := keyOf(v.ID)
 		if !ok || !known[v.ID] {
@@ -108,6 +108,9 @@ func keyOf(vmID string) (key usage.Key, ok bool) {
 // vmOf returns the id that a key spells.
 func vmOf(key usage.Key) (string, error) { return id.ParseVM("0x" + hex.EncodeToString(key[:])) }
 
+// minuteBatches are what VMs used, by minute and server.
+type minuteBatches map[store.UsageKey]usage.Batch
+
 // metering gathers what is told in the same few seconds. The zero value is ready to use.
 type metering struct {
 	mu   sync.Mutex
@@ -116,21 +119,21 @@ type metering struct {
 
 // gathering is written in one piece.
 type gathering struct {
-	minutes map[store.UsageKey]usage.Batch
+	minutes minuteBatches
 	done    chan struct{}
 	err     error // once it is done
 }
 
 // put has write write minutes, together with what others put meanwhile. The first one
 // to come waits for the others and writes for all.
-func (m *metering) put(ctx context.Context, minutes map[store.UsageKey]usage.Batch, write func(context.Context, map[store.UsageKey]usage.Batch) error) error {
+func (m *metering) put(ctx context.Context, minutes minuteBatches, wait time.Duration, write func(context.Context, minuteBatches) error) error {
 	if len(minutes) == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	g, first := m.open, m.open == nil
 	if first {
-		g = &gathering{minutes: map[store.UsageKey]usage.Batch{}, done: make(chan struct{})}
+		g = &gathering{minutes: minuteBatches{}, done: make(chan struct{})}
 		m.open = g
 	}
 	for key, batch := range minutes {
@@ -148,7 +151,7 @@ func (m *metering) put(ctx context.Context, minutes map[store.UsageKey]usage.Bat
 			return ctx.Err()
 		}
 	}
-	timer := time.NewTimer(gather)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -163,7 +166,7 @@ func (m *metering) put(ctx context.Context, minutes map[store.UsageKey]usage.Bat
 }
 
 // storeUsage stores minutes beside what is stored of them.
-func (s *Service) storeUsage(ctx context.Context, minutes map[store.UsageKey]usage.Batch) error {
+func (s *Service) storeUsage(ctx context.Context, minutes minuteBatches) error {
 	keys := slices.SortedFunc(maps.Keys(minutes), func(a, b store.UsageKey) int {
 		return cmp.Or(cmp.Compare(a.Minute, b.Minute), cmp.Compare(a.Server, b.Server))
 	})
