@@ -115,9 +115,7 @@ const pictureWidth = 60
 // pictures shows each figure as its newest value, average, highest value and course.
 func pictures(m client.VMMetrics) session.Table {
 	step := time.Duration(m.StepSeconds) * time.Second
-	t := session.Table{Header: []string{
-		fmt.Sprintf("%s to %s, by %s", when(m.From), when(m.To), step), "newest", "average", "highest", "",
-	}}
+	t := session.Table{Header: []string{"", "newest", "average", "highest", fmt.Sprintf("%s to %s, by %s", when(m.From), when(m.To), step)}}
 	for _, c := range columns {
 		values := make([]*float64, len(m.Points))
 		for i, p := range m.Points {
