@@ -75,7 +75,7 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 			ID: strings.Repeat("5f", 16), Name: "22.04 (LTS) x64", Distribution: "Ubuntu", Slug: "ubuntu-22-04-x64", URL: ubuntu, User: "ubuntu", Listed: now(),
 		}},
 		Simulation: true, Gather: time.Millisecond,
-		Advance:    func(d time.Duration) { ahead.Add(int64(d)) },
+		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
 	})
 	if err != nil {
 		tb.Fatal(err)
