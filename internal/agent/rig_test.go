@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -314,6 +315,13 @@ func (d *disks) asked() image.Request {
 	return d.request
 }
 
+func (d *disks) Whole(f io.ReaderAt) (int64, error) {
+	if _, err := f.ReadAt(make([]byte, 1), 0); err != nil { // those of the rig have no format
+		return 0, fault.New(fault.Invalid, "no disk")
+	}
+	return 1 << 30, nil
+}
+
 func (d *disks) Full() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -456,7 +464,7 @@ func (r *rig) sighting(id string) vm.Sighting {
 // until waits until cond holds, at most d.
 func (r *rig) until(d time.Duration, what string, cond func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(d); !cond(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(d); !cond(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.control.mu.Lock()
 			defer r.control.mu.Unlock()

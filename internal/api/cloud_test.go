@@ -155,9 +155,17 @@ func (c *cloud) report(phase vm.Phase) {
 	c.agent.sequence++
 	r := vm.Report{Sequence: c.agent.sequence, Inventory: c.agent.inventory}
 	for _, o := range list.Orders {
-		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase}
+		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase, Disk: o.Boots()}
+		for n := range o.Generation + 1 { // the first disk and those that are asked for
+			if n == 0 || n == o.Disk || n == o.Boots() {
+				s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
+			}
+		}
 		if o.Goal == vm.Remove {
 			s.Phase = vm.Absent
+		}
+		for _, a := range o.Snapshots {
+			s.Snapshots = append(s.Snapshots, snapshotAs(a))
 		}
 		r.VMs = append(r.VMs, s)
 	}
@@ -279,5 +287,16 @@ func (c *cloud) unchanged(what string, do func()) {
 	do()
 	if after := c.state(); after != before {
 		c.t.Errorf("%s changed something:\nbefore %v\nafter  %v", what, before, after)
+	}
+}
+
+// snapshotAs is how an agent tells a snapshot that is as it is wanted.
+func snapshotAs(a vm.SnapshotAsk) vm.SnapshotSeen {
+	if a.Goal == vm.PurgeSnapshot {
+		return vm.SnapshotSeen{ID: a.ID, State: vm.SnapshotGone}
+	}
+	return vm.SnapshotSeen{
+		ID: a.ID, State: vm.SnapshotThere, At: time.Date(2026, 1, 31, 12, 0, 2, 0, time.UTC), Bytes: 3 << 30, VirtualBytes: 25 << 30,
+		Checksum: "sha256:" + strings.Repeat("0d", 32), Consistency: "filesystem",
 	}
 }

@@ -14,8 +14,12 @@ import (
 
 const (
 	// operationTime is how long an operation may take: a guest may take a minute to
-	// power off, and ten to answer.
+	// power off, and ten to answer. fetchingTime is that of one for which an image is
+	// fetched before, as for a launch.
 	operationTime = 15 * time.Minute
+	fetchingTime  = 30 * time.Minute
+	// copyingTime is that of a snapshot, which is as large as its disk.
+	copyingTime = 6 * time.Hour
 	// MaxOperations is how many operations of a VM are told, the newest.
 	MaxOperations = 100
 )
@@ -103,7 +107,7 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
-		Begun: now, Deadline: now.Add(operationTime),
+		Begun: now, Deadline: now.Add(timeFor(a)), Result: a.About(v),
 	}
 	return o, firstErrorOf(
 		func() error { return tx.InsertOperation(ctx, o) },
@@ -113,12 +117,26 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	)
 }
 
+// timeFor returns how long an action may take.
+func timeFor(a vm.Action) time.Duration {
+	switch {
+	case a == vm.Reinstall || a == vm.Rescue || a == vm.Restore:
+		return fetchingTime
+	case a == vm.TakeSnapshot:
+		return copyingTime
+	}
+	return operationTime
+}
+
 // fulfil notes how far the operation of v is that goes on, and ends it if what its agent
 // sees is what it was for. It reports whether anything changed.
 func (s *Service) fulfil(ctx context.Context, tx *store.Tx, v *vm.VM, seen vm.Sighting) (bool, error) {
 	o, err := s.goingOn(ctx, tx, *v)
 	if err != nil || o == nil {
 		return false, err
+	}
+	if why := o.Foiled(seen); why != "" {
+		return true, s.conclude(ctx, tx, v, *o, printable(why))
 	}
 	if o.Fulfilled(*v, seen) {
 		return true, s.conclude(ctx, tx, v, *o, "")
@@ -187,7 +205,11 @@ func (s *Service) endOperation(ctx context.Context, opID string) error {
 			return err
 		}
 		rung = []string{"vm:" + v.ID}
-		if err := s.conclude(ctx, tx, &v, o, whyHopeless(v, o)); err != nil {
+		err = firstErrorOf(
+			func() error { return s.conclude(ctx, tx, &v, o, whyHopeless(v, o)) },
+			func() error { return s.spoil(ctx, tx, &v, o) },
+		)
+		if err != nil {
 			return err
 		}
 		return tx.UpdateVM(ctx, v)

@@ -150,6 +150,8 @@ func (s *Service) money() []duty {
 		{"ports", "ports were changed back", s.RevertPorts},
 		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
 		{"operations", "gave up operations of VMs", s.EndOperations},
+		{"schedules", "snapshots on schedule were begun", s.RunSchedules},
+		{"disks", "disks are purged whose time is over", s.PurgeDisks},
 		{"warn", "accounts were warned that their funds run low", s.Warn},
 	}
 }

@@ -32,12 +32,18 @@ type Driver interface {
 	// that doesn't exist is no error.
 	Destroy(ctx context.Context, id string) error
 
-	Buttons
+	Case
 	Serial
+	Saver
+}
+
+// Case is what is on the outside of a machine.
+type Case interface {
+	Buttons
 	Meter
 }
 
-// Buttons are what a driver can press of its machines.
+// Buttons are those that the case of a computer has.
 type Buttons interface {
 	// Shutdown asks the guest of machine id to power itself off, as its power
 	// button does, and returns at once. Whether the guest does so, and when,

@@ -156,6 +156,11 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
+	// From is the snapshot that the VM's disk is made of when it isn't there yet, "" for
+	// the image of the spec.
+	From string `json:"from,omitempty"`
+	// Snapshots are what is wanted of the VM's snapshots.
+	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
 	Shelf
 }
 
@@ -178,10 +183,15 @@ type Order struct {
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{
+	o := Order{
 		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Asks: v.Asks,
 		UserData: v.UserData, Spec: v.Spec,
 	}
+	o.TurnedAt = time.Time{} // which is for customers, as is what is told of a rescue
+	if r := v.Rescue; r != nil {
+		o.Rescue = &RescueSystem{Disk: r.Disk, Image: r.Image, Checksum: r.Checksum, Key: r.Key}
+	}
+	return o
 }
 
 // Sighting is what an agent sees of one VM.
@@ -198,6 +208,8 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
+	// Snapshots are those that are ordered, and those that are there.
+	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
 	// Disk is the number of the disk that its machine was last started on, of which
 	// Image and HostKeys are.
 	Disk  int64      `json:"disk,omitempty"`
