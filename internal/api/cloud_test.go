@@ -76,8 +76,8 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 		Images: []control.Image{{
 			ID: strings.Repeat("5f", 16), Name: "22.04 (LTS) x64", Distribution: "Ubuntu", Slug: "ubuntu-22-04-x64", URL: ubuntu, User: "ubuntu", Listed: now(),
 		}},
-		Simulation: true,
-		Advance:    func(d time.Duration) { ahead.Add(int64(d)) },
+		Simulation: true, Gather: time.Millisecond,
+		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
 	})
 	if err != nil {
 		tb.Fatal(err)

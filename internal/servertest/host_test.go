@@ -39,6 +39,8 @@ type reply struct {
 	Console  []byte
 	Order    hypervisor.Consistency
 	Links    []network.Link
+	Usage    []hypervisor.Usage
+	Traffic  map[string]network.Traffic
 	Plug     string // what kind of file comes with it
 }
 
@@ -101,6 +103,10 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 		r.Console, err = h.Console(ctx, q.ID)
 	case "end":
 		err = h.Destroy(ctx, q.ID)
+	case "usage":
+		r.Usage, err = h.Usage(ctx)
+	case "traffic":
+		r.Traffic, err = n.Traffic(ctx)
 	case "link":
 		err = n.Ensure(ctx, q.Link)
 	case "links":
@@ -199,6 +205,11 @@ func (m machines) List(ctx context.Context) ([]hypervisor.Instance, error) {
 	return r.Machines, err
 }
 
+func (m machines) Usage(ctx context.Context) ([]hypervisor.Usage, error) {
+	r, _, err := m.ask(ctx, question{Do: "usage"}, nil)
+	return r.Usage, err
+}
+
 func (m machines) Shutdown(ctx context.Context, id string) error {
 	_, _, err := m.ask(ctx, question{Do: "shut down", ID: id}, nil)
 	return err
@@ -245,6 +256,11 @@ func (l links) Plug(ctx context.Context, id string) (network.Plug, error) {
 func (l links) List(ctx context.Context) ([]network.Link, error) {
 	r, _, err := l.ask(ctx, question{Do: "links"}, nil)
 	return r.Links, err
+}
+
+func (l links) Traffic(ctx context.Context) (map[string]network.Traffic, error) {
+	r, _, err := l.ask(ctx, question{Do: "traffic"}, nil)
+	return r.Traffic, err
 }
 
 func (l links) Destroy(ctx context.Context, id string) error {

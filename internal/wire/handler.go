@@ -45,6 +45,7 @@ type Config struct {
 	MaxWait time.Duration // that a poll is held; 0 means the constant of that name
 
 	Consoles Consoles // nil where nobody waits for consoles
+	Meters   Meters   // nil where no metrics are kept
 }
 
 // Handler answers agents. The server that it is mounted in bounds the number
@@ -60,10 +61,11 @@ func Handler(c Control, cfg Config) http.Handler {
 	if cfg.Consoles == nil {
 		cfg.Consoles = nobody{}
 	}
-	h := &handler{control: c, consoles: cfg.Consoles, log: cfg.Log, maxWait: cfg.MaxWait}
+	h := &handler{control: c, consoles: cfg.Consoles, meters: cfg.Meters, log: cfg.Log, maxWait: cfg.MaxWait}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+enrollPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.enroll) })
 	mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.sync) })
+	mux.HandleFunc("POST "+metricsPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.metrics) })
 	mux.HandleFunc("GET "+consolePath, h.console)
 	return mux
 }
@@ -71,6 +73,7 @@ func Handler(c Control, cfg Config) http.Handler {
 type handler struct {
 	control  Control
 	consoles Consoles
+	meters   Meters
 	log      *slog.Logger
 	maxWait  time.Duration
 }

@@ -66,6 +66,7 @@ type Driver struct {
 	saves    keyed      // one copy of a machine's disk at a time
 	copier   sync.Mutex // one machine's at a time of those that don't run
 	ports    *ports
+	meters   meters
 	probe    struct {
 		sync.Mutex
 		found *found
