@@ -425,18 +425,18 @@ func TestManifestThatCantBeMeant(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*archive.Manifest){
-		"newer form":    func(m *archive.Manifest) { m.Format = 2 },
-		"another":       func(m *archive.Manifest) { m.Export = "exp_2" },
-		"content":       func(m *archive.Manifest) { m.Content = "raw" },
-		"nothing":       func(m *archive.Manifest) { m.Bytes = 0 },
-		"too much":      func(m *archive.Manifest) { m.Bytes = archive.MaxBytes + 1 },
-		"chunk size":    func(m *archive.Manifest) { m.ChunkBytes = 1 },
-		"twice":         func(m *archive.Manifest) { m.Chunks[1].Number = 0 },
-		"behind":        func(m *archive.Manifest) { m.Chunks[1].Number = 4 },
-		"negative":      func(m *archive.Manifest) { m.Chunks[0].Number = -1 },
-		"empty":         func(m *archive.Manifest) { m.Chunks[0].Bytes = 0 },
-		"large":         func(m *archive.Manifest) { m.Chunks[0].Bytes = archive.MostObject(m.ChunkBytes) + 1 },
-		"sum":           func(m *archive.Manifest) { m.Chunks[0].SHA256 = "../../etc/passwd" },
+		"newer form":     func(m *archive.Manifest) { m.Format = 2 },
+		"another":        func(m *archive.Manifest) { m.Export = "exp_2" },
+		"content":        func(m *archive.Manifest) { m.Content = "raw" },
+		"nothing":        func(m *archive.Manifest) { m.Bytes = 0 },
+		"too much":       func(m *archive.Manifest) { m.Bytes = archive.MaxBytes + 1 },
+		"chunk size":     func(m *archive.Manifest) { m.ChunkBytes = 1 },
+		"twice":          func(m *archive.Manifest) { m.Chunks[1].Number = 0 },
+		"behind":         func(m *archive.Manifest) { m.Chunks[1].Number = 4 },
+		"negative":       func(m *archive.Manifest) { m.Chunks[0].Number = -1 },
+		"empty":          func(m *archive.Manifest) { m.Chunks[0].Bytes = 0 },
+		"large":          func(m *archive.Manifest) { m.Chunks[0].Bytes = archive.MostObject(m.ChunkBytes) + 1 },
+		"sum":            func(m *archive.Manifest) { m.Chunks[0].SHA256 = "../../etc/passwd" },
 		"sum in capital": func(m *archive.Manifest) { m.Chunks[0].SHA256 = strings.ToUpper(sum(nil)) },
 	} {
 		m := good

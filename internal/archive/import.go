@@ -15,10 +15,10 @@ import (
 // Import makes the file of a snapshot again.
 type Import struct {
 	ID       string
-	Manifest string   // its checksum, 64 hex digits
-	Bytes    int64    // of the file
-	SHA256   string   // of the file, 64 hex digits
-	Identity string   // see Keys
+	Manifest string // its checksum, 64 hex digits
+	Bytes    int64  // of the file
+	SHA256   string // of the file, 64 hex digits
+	Identity string // see Keys
 	Depot    Depot
 	Spool    *os.File // one object at a time lies here
 	Target   *os.File // becomes the file; what is there of an earlier try is gone on with

@@ -139,7 +139,7 @@ func send(client *http.Client, r *http.Request) (*http.Response, error) {
 	if answer.StatusCode/100 == 2 {
 		return answer, nil
 	}
-	defer answer.Body.Close() //nolint:errcheck // only read from
+	defer answer.Body.Close()                                  //nolint:errcheck // only read from
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, 64<<10)) // one that breaks off says less
 	return nil, refusal(answer.StatusCode, text)
 }
