@@ -146,6 +146,8 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
+	// Exports are the snapshots that are to be stored outside of the server.
+	Exports []ExportWish `json:"exports,omitempty"`
 }
 
 // Order asks the agent of one server for one VM. A list of orders is complete:
@@ -186,7 +188,8 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
-	Steps    []Step        `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	Steps    []Step        `json:"steps,omitempty"`   // everything that happened since the order came, oldest first
+	Exports  []ExportSeen  `json:"exports,omitempty"` // how far those are that are asked for
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,
