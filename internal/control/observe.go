@@ -98,6 +98,10 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 		return s.observeRemoval(ctx, tx, v, seen)
 	}
 	before := v
+	exports, err := s.observeExports(ctx, tx, &v, seen.Exports)
+	if err != nil {
+		return false, err
+	}
 	pinImage(&v, seen)
 	know(&v, seen)
 	v.Reached = max(v.Reached, seen.Generation)
@@ -118,7 +122,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
-	if !fulfilled && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
+	if !fulfilled && !exports && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
 		len(v.HostKeys) == len(before.HostKeys) {
 		return len(seen.Steps) > 0, nil
 	}

@@ -144,8 +144,9 @@ type Asks struct {
 	Cut int64 `json:"cut,omitempty"`
 	// Restart is when the machine is to be started anew, by who has not started it
 	// since. Abrupt says not to ask its guest.
-	Restart int64 `json:"restart,omitempty"`
-	Abrupt  bool  `json:"abrupt,omitempty"`
+	Restart int64  `json:"restart,omitempty"`
+	Abrupt  bool   `json:"abrupt,omitempty"`
+	From    string `json:"from,omitempty"`
 	// Exports are the snapshots that are to be stored outside of the server.
 	Exports []ExportWish `json:"exports,omitempty"`
 }
