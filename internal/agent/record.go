@@ -76,6 +76,7 @@ type entry struct {
 	link        *network.Link
 	machine     hypervisor.State
 	quarantined bool
+	exports     []vm.ExportSeen // of those that are asked for
 }
 
 // begun returns when the machine was first started, as far as that is known.
@@ -100,6 +101,7 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 		return s
 	}
 	s.Phase = phase(*o, e.sight(id))
+	s.Exports = slices.Clone(e.exports)
 	s.Elsewhere = s.Phase == vm.Broken && e.Elsewhere
 	if s.Phase == vm.Booting && e.machine != hypervisor.Running && s.Reason == "" {
 		s.Reason = "the machine stopped and will be started again"
