@@ -63,6 +63,7 @@ func (a *api) routes() {
 	handle(a, getVM, a.getVM)
 	a.lifeRoutes()
 	a.consoleRoutes()
+	a.exportRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)
 	handle(a, addSSHKey, a.addSSHKey)
