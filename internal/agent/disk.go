@@ -44,7 +44,7 @@ func (k *keeper) disk(ctx context.Context, o vm.Order, base image.Base) (hypervi
 	}
 	if made == "" {
 		create := k.Disks.Overlay
-		if made = overlaid; k.clones {
+		if made = overlaid; k.clones && base.Format == string(hypervisor.Raw) {
 			made, create = cloned, k.Disks.Clone
 		}
 		if err := create(ctx, base, k.folder.vmPath(o.ID, string(made)), o.StorageGiB<<30); err != nil {
@@ -52,10 +52,15 @@ func (k *keeper) disk(ctx context.Context, o vm.Order, base image.Base) (hypervi
 		}
 		k.book.tell(ctx, o.ID, "disk", fmt.Sprintf("disk of %d GiB made", o.StorageGiB))
 	}
+	return k.attached(o, made, base), nil
+}
+
+// attached returns the VM's disk, which is there, as its machine gets it.
+func (k *keeper) attached(o vm.Order, made form, base image.Base) hypervisor.Disk {
 	disk := hypervisor.Disk{Path: k.folder.vmPath(o.ID, string(made)), Format: hypervisor.Raw, Bytes: o.StorageGiB << 30}
 	if made == overlaid {
 		disk.Format = hypervisor.QCOW2
 		disk.Backing = &hypervisor.Disk{Path: base.Path, Format: hypervisor.Format(base.Format), ReadOnly: true}
 	}
-	return disk, nil
+	return disk
 }

@@ -50,10 +50,11 @@ func (d *sickDisk) lead(r *rig) {
 		if stage.restart {
 			o.Restart = o.Generation
 		}
+		want := asks(&o, stage.snapshot)
 		r.order(o)
 		r.until(30*time.Minute, fmt.Sprint(stage.goal, " with ", stage.ports), func() bool {
 			s := r.sighting("0xA")
-			return s.Phase == stage.phase && s.Generation == o.Generation
+			return s.Phase == stage.phase && s.Generation == o.Generation && (want == "" || r.snapshot(o).State == want)
 		})
 		if now := r.disk("0xA"); disk != "" && now != disk && stage.goal != vm.Remove {
 			r.Errorf("disk was %q, is %q", disk, now)
@@ -77,7 +78,7 @@ func TestSickDisk(t *testing.T) {
 		r.halt()
 		steps = d.seen()
 	})
-	for _, part := range []string{"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA"} {
+	for _, part := range []string{"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "begin snap_3", "remove 0xA"} {
 		if !slices.Contains(steps, part) {
 			t.Errorf("%q is no step of a life: %q", part, steps)
 		}

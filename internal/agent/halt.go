@@ -49,7 +49,7 @@ func (k *keeper) halt(ctx context.Context, o vm.Order) error {
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
 		e.machine, e.Generation, e.Ready, e.Asked, e.Reason = "", o.Generation, false, time.Time{}, ""
-		if disk != "" { // else there is nothing to tell of
+		if disk != "" && (running || !e.Halted) { // else there is nothing to tell of
 			e.Halted = true
 			e.tell(key, k.Now(), text)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -33,6 +34,9 @@ type Disks interface {
 	// Prune removes images that are not in use, were not asked for for long, or
 	// are too many, and returns how many bytes that freed.
 	Prune(inUse func(digest string) bool) (int64, error)
+	// Whole returns the size of the disk in f, a qcow2 file of somebody who isn't trusted
+	// that has to lie on nothing, or an Invalid fault.
+	Whole(f io.ReaderAt) (int64, error)
 	// Full reports whether images are too many, so that Prune may help.
 	Full() bool
 }
@@ -87,6 +91,12 @@ func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
 	}
 	if made == overlaid {
 		return base, errors.New("there is a disk, but the record of its base is lost")
+	}
+	if o.From != "" {
+		if base, err = k.restored(ctx, o); err != nil {
+			return base, err
+		}
+		return base, k.folder.write(baseName(o.ID), base, true)
 	}
 	k.book.tell(ctx, o.ID, "image", "fetching the image")
 	base, err = k.Disks.Get(ctx, k.request(ctx, o))
@@ -227,7 +237,11 @@ func (k *keeper) connect(ctx context.Context, o vm.Order) error {
 		text += cut
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
+		told := agrees(e.link, o) && o.Cut <= e.Generation && e.Asked.IsZero() // what changed is something else
 		e.link, e.Generation, e.Asked = &link, o.Generation, time.Time{}
+		if told {
+			return
+		}
 		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), text)
 	})
 	return nil

@@ -60,6 +60,11 @@ func (m mortalHypervisor) Reset(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Reset(context.WithoutCancel(ctx), id) })
 }
 
+func (m mortalHypervisor) Backup(ctx context.Context, id string, b hypervisor.Backup) (order hypervisor.Consistency, err error) {
+	err = m.do(func() error { order, err = m.Driver.Backup(context.WithoutCancel(ctx), id, b); return err })
+	return order, err
+}
+
 func (m mortalHypervisor) Destroy(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Destroy(context.WithoutCancel(ctx), id) })
 }
@@ -121,13 +126,41 @@ var wholeLife = []struct {
 	goal    vm.Goal
 	phase   vm.Phase
 	restart bool
+	// snapshot is what is wanted of the one that there is; one that isn't named is kept.
+	snapshot vm.SnapshotGoal
 }{
-	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
-	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
-	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
-	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-	{nil, vm.Remove, vm.Absent, false},
+	{[]vm.Port{ssh}, vm.Run, vm.Ready, false, ""},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false, ""},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false, vm.KeepSnapshot},
+	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true, ""},
+	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false, vm.PurgeSnapshot},
+	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false, vm.KeepSnapshot},
+	{[]vm.Port{ssh}, vm.Run, vm.Ready, false, ""},
+	{nil, vm.Remove, vm.Absent, false, ""},
+}
+
+// asks has o ask for what a stage wants of its snapshot, which is another one for each
+// that is made, and returns how far that comes.
+func asks(o *vm.Order, goal vm.SnapshotGoal) vm.SnapshotPhase {
+	switch goal {
+	case vm.KeepSnapshot:
+		o.Snapshots = []vm.SnapshotAsk{{ID: fmt.Sprint("snap_", o.Generation), Goal: goal}}
+		return vm.SnapshotThere
+	case vm.PurgeSnapshot:
+		o.Snapshots = []vm.SnapshotAsk{{ID: o.Snapshots[0].ID, Goal: goal}}
+		return vm.SnapshotGone
+	}
+	return ""
+}
+
+// snapshot returns how far the one snapshot of an order has come.
+func (r *rig) snapshot(o vm.Order) vm.SnapshotSeen {
+	for _, s := range r.sighting(o.ID).Snapshots {
+		if s.ID == o.Snapshots[0].ID {
+			return s
+		}
+	}
+	return vm.SnapshotSeen{}
 }
 
 func endAnywhere(r *rig, n int, after bool) {
@@ -140,6 +173,7 @@ func endAnywhere(r *rig, n int, after bool) {
 		if stage.restart {
 			o.Restart = o.Generation
 		}
+		want := asks(&o, stage.snapshot)
 		l := &life{left: n, after: after, end: func() {}}
 		r.config = sound
 		r.config.Hypervisor, r.config.Network = mortalHypervisor{sound.Hypervisor, l}, mortalNetwork{sound.Network, l}
@@ -152,6 +186,9 @@ func endAnywhere(r *rig, n int, after bool) {
 		r.config = sound
 		r.start()
 		r.reaches("0xA", o.Generation, stage.phase)
+		if want != "" {
+			r.until(time.Minute, fmt.Sprint("snapshot ", want), func() bool { return r.snapshot(o).State == want })
+		}
 		if stage.restart && r.starts("0xA") == begun {
 			r.Error("it was not started anew")
 		}

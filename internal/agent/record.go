@@ -76,6 +76,7 @@ type entry struct {
 	link        *network.Link
 	machine     hypervisor.State
 	quarantined bool
+	snapshots   []snapshot      // ordered by id; kept by themselves
 	exports     []vm.ExportSeen // of those that are asked for
 }
 
@@ -90,6 +91,7 @@ func (e *entry) begun() time.Time {
 func (e *entry) sight(id string) Sight {
 	return Sight{
 		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
+		Disked: !e.begun().IsZero() || e.machine != "", Snapshots: e.snapshots,
 		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Heard: e.Heard, Asked: e.Asked, Restarted: e.Restarted, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
 	}
 }
@@ -101,6 +103,7 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 		return s
 	}
 	s.Phase = phase(*o, e.sight(id))
+	s.Snapshots = e.snapshotsSeen(o.Snapshots)
 	s.Exports = slices.Clone(e.exports)
 	s.Elsewhere = s.Phase == vm.Broken && e.Elsewhere
 	if s.Phase == vm.Booting && e.machine != hypervisor.Running && s.Reason == "" {

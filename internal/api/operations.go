@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
@@ -82,12 +83,16 @@ func operationOf(o vm.Operation) Operation {
 	return out
 }
 
-func (a *api) rebootVM(c *call, _ none) (Operation, error) { return a.operate(c, vm.Reboot) }
+func (a *api) rebootVM(c *call, _ none) (Operation, error) {
+	return a.operate(c, vm.Reboot, control.Restart(false))
+}
 
-func (a *api) resetVM(c *call, _ none) (Operation, error) { return a.operate(c, vm.Reset) }
+func (a *api) resetVM(c *call, _ none) (Operation, error) {
+	return a.operate(c, vm.Reset, control.Restart(true))
+}
 
-func (a *api) operate(c *call, action vm.Action) (Operation, error) {
-	o, err := a.control.Operate(c.Context(), c.who, c.PathValue("id"), action, c.Header.Get("Idempotency-Key"))
+func (a *api) operate(c *call, action vm.Action, change control.Amendment) (Operation, error) {
+	o, err := a.control.Operate(c.Context(), c.who, c.PathValue("id"), action, c.Header.Get("Idempotency-Key"), change)
 	return operationOf(o), err
 }
 

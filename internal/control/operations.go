@@ -20,11 +20,25 @@ const (
 	MaxOperations = 100
 )
 
-// Operate begins an action of the actor's VM that takes its time. A request with
-// an id may be sent again: it is answered with what it began. Returns NotFound for
-// an unknown, foreign or deleted VM, and Conflict when the VM refuses the action
-// now, or when the request's id was used for another one.
-func (s *Service) Operate(ctx context.Context, who account.Actor, given string, a vm.Action, requestID string) (vm.Operation, error) {
+// Amendment is what an action changes of what is wanted of a VM. The VM's generation is
+// raised already: what is wanted from now on is of this one. A fault of it refuses
+// the action, and nothing has begun.
+type Amendment func(ctx context.Context, tx *store.Tx, v *vm.VM) error
+
+// Restart has the VM's machine started anew; abrupt does not ask its guest.
+func Restart(abrupt bool) Amendment {
+	return func(_ context.Context, _ *store.Tx, v *vm.VM) error {
+		v.Restart, v.Abrupt = v.Generation, abrupt
+		return nil
+	}
+}
+
+// Operate begins an action of the actor's VM that takes its time: change is made of
+// what is wanted of the VM. A request with an id may be sent again: it is answered
+// with what it began. Returns NotFound for an unknown, foreign or deleted VM, Conflict
+// when the VM refuses the action now, or when the request's id was used for another
+// one, and the faults of change.
+func (s *Service) Operate(ctx context.Context, who account.Actor, given string, a vm.Action, requestID string, change Amendment) (vm.Operation, error) {
 	if err := checkRequestID(requestID); err != nil {
 		return vm.Operation{}, err
 	}
@@ -53,7 +67,7 @@ func (s *Service) Operate(ctx context.Context, who account.Actor, given string, 
 		if err := v.Refuses(a, busy); err != nil {
 			return err
 		}
-		if o, err = s.begin(ctx, tx, v, a, requestID); err != nil {
+		if o, err = s.begin(ctx, tx, v, a, requestID, change); err != nil {
 			return err
 		}
 		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
@@ -76,7 +90,7 @@ func (s *Service) goingOn(ctx context.Context, tx *store.Tx, v vm.VM) (*vm.Opera
 }
 
 // begin stores that an action of v goes on, and what is wanted of v for it.
-func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action, requestID string) (vm.Operation, error) {
+func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action, requestID string, change Amendment) (vm.Operation, error) {
 	now := s.Now().UTC()
 	opID, err := id.New("op", now, s.Rand)
 	if err != nil {
@@ -84,7 +98,9 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	v.Generation++
 	v.Operation = opID
-	v.Restart, v.Abrupt = v.Generation, a == vm.Reset
+	if err := change(ctx, tx, &v); err != nil {
+		return vm.Operation{}, err
+	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
 		Begun: now, Deadline: now.Add(operationTime),

@@ -144,9 +144,13 @@ type Asks struct {
 	Cut int64 `json:"cut,omitempty"`
 	// Restart is when the machine is to be started anew, by who has not started it
 	// since. Abrupt says not to ask its guest.
-	Restart int64  `json:"restart,omitempty"`
-	Abrupt  bool   `json:"abrupt,omitempty"`
-	From    string `json:"from,omitempty"`
+	Restart int64 `json:"restart,omitempty"`
+	Abrupt  bool  `json:"abrupt,omitempty"`
+	// From is the snapshot, or the export, that the VM's disk is made of when it isn't there yet, "" for
+	// the image of the spec.
+	From string `json:"from,omitempty"`
+	// Snapshots are what is wanted of the VM's snapshots.
+	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
 	// Exports are the snapshots that are to be stored outside of the server.
 	Exports []ExportWish `json:"exports,omitempty"`
 }
@@ -189,8 +193,10 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
-	Steps    []Step        `json:"steps,omitempty"`   // everything that happened since the order came, oldest first
-	Exports  []ExportSeen  `json:"exports,omitempty"` // how far those are that are asked for
+	// Snapshots are those that are ordered, and those that are there.
+	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
+	Exports   []ExportSeen   `json:"exports,omitempty"` // how far those are that are asked for
+	Steps     []Step         `json:"steps,omitempty"`   // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,
