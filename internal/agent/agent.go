@@ -113,7 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	others.Go(func() { newMeasurer(a.config, b).run(ctx) })
 	others.Go(func() { newExporter(a.config, f, b, client).run(ctx) })
-	newKeeper(a.config, f, b).run(ctx)
+	newKeeper(a.config, f, b, client).run(ctx)
 	others.Wait()
 	return nil
 }

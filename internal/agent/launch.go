@@ -93,7 +93,11 @@ func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
 		return base, errors.New("there is a disk, but the record of its base is lost")
 	}
 	if o.From != "" {
-		if base, err = k.restored(ctx, o); err != nil {
+		made := k.restored
+		if vm.IsExport(o.From) {
+			made = k.imported
+		}
+		if base, err = made(ctx, o); err != nil {
 			return base, err
 		}
 		return base, k.folder.write(baseName(o.ID), base, true)

@@ -30,8 +30,8 @@ type Import struct {
 
 // Run fetches what is missing and checks the whole file. Nothing may be made of
 // Target before Run has returned nil. Returns an Invalid fault when what is in the
-// store is not what was stored, or not for this key, and an Unavailable one when
-// what an earlier try has left is not: Target and Done are to be begun anew then.
+// store is not what was stored, or not for this key, and ErrAnew when what an earlier
+// try has left is not.
 func (i Import) Run(ctx context.Context) error {
 	identity, err := age.ParseX25519Identity(i.Identity)
 	if err != nil { // the error may hold the key
@@ -55,10 +55,13 @@ func (i Import) Run(ctx context.Context) error {
 	return i.verify(m)
 }
 
+// ErrAnew says that Target and Done are of no use: they are to be begun anew.
+var ErrAnew = fault.New(fault.Unavailable, "what was fetched before is not whole any more; it is fetched anew")
+
 func (i Import) manifest(ctx context.Context) (Manifest, error) {
 	r, err := i.Depot.Get(ctx, ManifestName)
 	if err != nil {
-		return Manifest{}, err
+		return Manifest{}, lost(ManifestName, err)
 	}
 	defer r.Close() //nolint:errcheck // only read from
 	m, err := ReadManifest(r, i.ID, i.Manifest)
@@ -68,12 +71,20 @@ func (i Import) manifest(ctx context.Context) (Manifest, error) {
 	return m, err
 }
 
+// lost says of an object that isn't there that trying again is of no use.
+func lost(name string, err error) error {
+	if fault.Is(err, fault.NotFound) {
+		return fault.Newf(fault.Invalid, "the export is damaged: the store has no object %s of it any more", name)
+	}
+	return err
+}
+
 // fetch puts a chunk into its place in the file. Nothing is decrypted that is not
 // what the manifest says.
 func (i Import) fetch(ctx context.Context, m Manifest, c Chunk, identity age.Identity) error {
 	r, err := i.Depot.Get(ctx, c.Name())
 	if err != nil {
-		return err
+		return lost(c.Name(), err)
 	}
 	defer r.Close() //nolint:errcheck // only read from
 	s := spool{i.Spool}
@@ -103,7 +114,7 @@ func (i Import) verify(m Manifest) error {
 	case hexOf(whole.Sum(nil)) == i.SHA256:
 		return nil
 	case len(i.Done) > 0:
-		return fault.New(fault.Unavailable, "what was fetched before is not whole any more; it is fetched anew")
+		return ErrAnew
 	}
 	return ErrDamaged
 }

@@ -21,8 +21,8 @@ const ManifestName = "manifest.json"
 
 // Bounds of an export.
 const (
-	leastChunk  = 32 << 20 // bytes of a chunk before it is compressed: two of them are in work per server
-	mostChunks  = 16384    // of one export: from 512 GiB on chunks are larger
+	leastChunk  = 16 << 20 // bytes of a chunk before it is compressed: so much may be stored or fetched in vain
+	mostChunks  = 16384    // of one export: from 256 GiB on chunks are larger
 	MaxManifest = 4 << 20  // bytes; one with the most chunks has about 2 MiB
 	MaxBytes    = 64 << 40 // of a snapshot's file
 )

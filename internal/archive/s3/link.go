@@ -169,6 +169,9 @@ func refusal(status int, body []byte) error {
 	what := fmt.Sprintf("the store of exports answers %d %.60s", status, code)
 	switch status {
 	case http.StatusNotFound:
+		if code != "NoSuchKey" { // but the bucket, or all of the store
+			break
+		}
 		return fault.New(fault.NotFound, what)
 	case http.StatusForbidden, http.StatusUnauthorized:
 		return fault.New(fault.Unavailable, what+": its operator has to look at the keys and at what they may do")
