@@ -159,7 +159,7 @@ func TestThereAndBack(t *testing.T) {
 // Whoever has the key can read an export with age and zstd alone.
 func TestReadableWithoutThisProgram(t *testing.T) {
 	t.Parallel()
-	plain, s, k := fileOf(chunk + 1), &shelf{objects: map[string][]byte{}}, keys(t)
+	plain, s, k := fileOf(chunk+1), &shelf{objects: map[string][]byte{}}, keys(t)
 	m, _, err := export(t, s, plain, k.Recipient).Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
