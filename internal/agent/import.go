@@ -14,8 +14,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// What is in a VM's folder while an export is fetched, and after that importBase:
-// what its disk is made of.
+// What is in a VM's folder while an export is fetched for one of its disks, and after
+// that importBase: what the disk is made of, unless it is a copy of it.
 const (
 	importFile  = "import.qcow2" // what is fetched of it
 	importNote  = "import.json"  // which parts of it
@@ -36,93 +36,106 @@ type fetched struct {
 	Done     map[int]bool `json:"done"`
 }
 
-// imported returns what a disk is made of that is to be as in an export. All of the
+// imported returns what disk n is made of that is to be as in an export. All of the
 // export is here, and is what was exported, before anything is made of it. The key
 // that it is decrypted with is asked for each time, and never written down.
-func (k *keeper) imported(ctx context.Context, o vm.Order) (image.Base, error) {
-	k.book.tell(ctx, o.ID, "image", "fetching the export")
-	target, err := k.fetch(ctx, o)
+func (k *keeper) imported(ctx context.Context, o vm.Order, n int64) (image.Base, error) {
+	i := intake{k, o.ID, n, materialOf(o, n).from, k.progress(ctx, o.ID, keyOf("image", n))}
+	k.book.tell(ctx, o.ID, keyOf("image", n), "fetching the export")
+	target, err := i.fetch(ctx)
 	if err != nil {
 		if fault.Is(err, fault.Invalid) {
-			err = errors.Join(err, k.dropImport(o.ID))
+			err = errors.Join(err, i.drop())
 		}
 		return image.Base{}, fmt.Errorf("fetch export: %w", err)
 	}
 	defer target.Close() //nolint:errcheck // only read from
-	base, err := image.Flatten(ctx, target, k.folder.vmPath(o.ID, importBase), o.StorageGiB<<30, k.progress(ctx, o.ID))
+	base, err := image.Flatten(ctx, target, filepath.Join(k.folder.path, i.name(importBase)), materialOf(o, n).gib<<30, i.progress)
 	if err != nil {
 		return base, fmt.Errorf("unpack export: %w", err)
 	}
-	k.book.tell(ctx, o.ID, "image", "the export is fetched, checked and whole")
-	return base, k.dropImport(o.ID)
+	k.book.tell(ctx, o.ID, keyOf("image", n), "the export is fetched, checked and whole")
+	return base, i.drop()
 }
 
-// dropImport removes what is of no use once an export is unpacked.
-func (k *keeper) dropImport(id string) error {
-	return errors.Join(k.folder.remove(filepath.Join(vmsDir, id, importNote)), k.folder.remove(filepath.Join(vmsDir, id, importFile)))
+// intake fetches an export for one disk of a VM.
+type intake struct {
+	*keeper
+	id       string // of the VM
+	disk     int64
+	export   string
+	progress func(image.Progress)
 }
 
-// fetch fetches an export, over pauses of the network, and returns its file.
-func (k *keeper) fetch(ctx context.Context, o vm.Order) (target *os.File, err error) {
+// name returns the name of a file of the intake in the agent's folder.
+func (i intake) name(file string) string { return filepath.Join(vmsDir, i.id, numbered(file, i.disk)) }
+
+// drop removes what is of no use once an export is unpacked.
+func (i intake) drop() error {
+	return errors.Join(i.folder.remove(i.name(importNote)), i.folder.remove(i.name(importFile)))
+}
+
+// fetch fetches the export, over pauses of the network, and returns its file.
+func (i intake) fetch(ctx context.Context) (target *os.File, err error) {
 	for try := 0; ; try++ {
-		before := k.fetched(o)
-		target, err = k.fetchOnce(ctx, o)
+		before := i.fetched()
+		target, err = i.fetchOnce(ctx)
 		if err == nil || fault.Is(err, fault.Invalid) || ctx.Err() != nil {
 			return target, err
 		}
 		if errors.Is(err, archive.ErrAnew) {
-			if err := k.dropImport(o.ID); err != nil {
+			if err := i.drop(); err != nil {
 				return nil, err
 			}
 		}
-		if len(k.fetched(o).Done) > len(before.Done) {
+		if len(i.fetched().Done) > len(before.Done) {
 			try = 0
 		}
 		if try+1 >= importTries {
 			return nil, err
 		}
-		k.Log.WarnContext(ctx, "export not fetched yet", "vm_id", o.ID, "export_id", o.From, "error", err)
+		i.Log.WarnContext(ctx, "export not fetched yet", "vm_id", i.id, "export_id", i.export, "error", err)
 		wait(ctx, min(importPause<<try, importRest), nil)
 	}
 }
 
-// fetched returns what is there of the export that o's disk is made of.
-func (k *keeper) fetched(o vm.Order) fetched {
+// fetched returns what is there of the export.
+func (i intake) fetched() fetched {
 	var f fetched
-	if _, err := k.folder.read(filepath.Join(vmsDir, o.ID, importNote), &f); err != nil || f.Export != o.From {
-		return fetched{Export: o.From}
+	if _, err := i.folder.read(i.name(importNote), &f); err != nil || f.Export != i.export {
+		return fetched{Export: i.export}
 	}
 	return f
 }
 
-func (k *keeper) fetchOnce(ctx context.Context, o vm.Order) (_ *os.File, err error) {
-	d := &depot{errands: k.errands, client: k.Store, errand: vm.Errand{VM: o.ID, Export: o.From}}
+func (i intake) fetchOnce(ctx context.Context) (*os.File, error) {
+	d := &depot{errands: i.errands, client: i.Store, errand: vm.Errand{VM: i.id, Export: i.export}}
 	pass, err := d.pass(ctx, archive.ManifestName)
 	if err != nil {
 		return nil, err
 	}
-	kept := k.fetched(o)
+	kept := i.fetched()
 	if kept.Manifest != pass.Manifest || kept.Done == nil {
 		kept.Manifest, kept.Done = pass.Manifest, map[int]bool{}
 	}
-	name := filepath.Join(vmsDir, o.ID, importFile)
-	target, err := k.folder.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	target, err := i.folder.root.OpenFile(i.name(importFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make file: %w", err)
 	}
-	spool, err := k.folder.spool(filepath.Join(vmsDir, o.ID, importSpool))
+	spool, err := i.folder.spool(i.name(importSpool))
 	if err != nil {
 		return nil, errors.Join(err, target.Close())
 	}
 	defer spool.Close() //nolint:errcheck // of no use any more
-	report := k.progress(ctx, o.ID)
 	err = archive.Import{
-		ID: o.From, Manifest: pass.Manifest, Bytes: pass.Bytes, SHA256: pass.SHA256, Identity: pass.Identity, Depot: d, Spool: spool, Target: target, Done: kept.Done,
+		ID: i.export, Manifest: pass.Manifest, Bytes: pass.Bytes, SHA256: pass.SHA256, Identity: pass.Identity, Depot: d, Spool: spool, Target: target, Done: kept.Done,
 		Kept: func(n int) error {
 			kept.Done[n] = true
-			return k.folder.write(filepath.Join(vmsDir, o.ID, importNote), kept, false)
+			return i.folder.write(i.name(importNote), kept, false)
 		},
-		Progress: func(through int64) { report(image.Progress{Step: image.Download, Done: through, Total: pass.Bytes}) },
+		Progress: func(through int64) {
+			i.progress(image.Progress{Step: image.Download, Done: through, Total: pass.Bytes})
+		},
 	}.Run(ctx)
 	if err != nil {
 		return nil, errors.Join(err, target.Close())

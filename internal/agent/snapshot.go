@@ -52,7 +52,7 @@ func (s Sight) snapshots(now time.Time, o vm.Order) (v Verb, ask vm.SnapshotAsk)
 		switch {
 		case a.Goal == vm.PurgeSnapshot && (!there || k.State != vm.SnapshotGone) && due:
 			return Discard, a
-		case a.Goal == vm.KeepSnapshot && v == "" && !k.settled() && due && s.Disked:
+		case a.Goal == vm.MakeSnapshot && v == "" && !k.settled() && due && s.Disked:
 			v, ask = Save, a
 		}
 	}
@@ -71,12 +71,12 @@ func (k *keeper) save(ctx context.Context, o vm.Order, ask vm.SnapshotAsk) error
 		k.book.snapshot(ctx, o.ID, ask.ID, func(s *snapshot) { s.SnapshotSeen = kept })
 		return err
 	}
-	disk, err := k.source(o, ask.Disk)
+	index, disk, err := k.source(o, ask.Disk)
 	if err != nil {
 		return err
 	}
 	k.book.snapshot(ctx, o.ID, ask.ID, func(s *snapshot) { s.State, s.Percent = vm.SnapshotMade, 0 })
-	seen, err := k.copy(ctx, o, ask, disk)
+	seen, err := k.copy(ctx, o, ask, hypervisor.Backup{Index: index, Disk: disk})
 	if err != nil {
 		return err
 	}
@@ -91,36 +91,41 @@ var told = map[hypervisor.Consistency]string{
 	hypervisor.FileSystem: "its file systems were brought into order",
 }
 
-// source returns the disk that a snapshot is to be made of, as the hypervisor knows it.
-func (k *keeper) source(o vm.Order, n int64) (hypervisor.Disk, error) {
-	made, err := k.folder.form(o.ID)
+// source returns disk n of a VM as the hypervisor knows it, and its place in the machine.
+func (k *keeper) source(o vm.Order, n int64) (index int, disk hypervisor.Disk, err error) {
+	made, err := k.folder.form(o.ID, n)
 	if err != nil {
-		return hypervisor.Disk{}, err
+		return 0, disk, err
 	}
-	if made == "" || n != 0 {
-		return hypervisor.Disk{}, fault.New(fault.Invalid, "the disk that it was to be of is not there")
+	if made == "" {
+		return 0, disk, fault.New(fault.Invalid, "the disk that it was to be of is not there")
 	}
 	var base image.Base
 	if made == overlaid {
-		if _, err := k.folder.read(baseName(o.ID), &base); err != nil {
-			return hypervisor.Disk{}, err
+		if _, err := k.folder.read(baseName(o.ID, n), &base); err != nil {
+			return 0, disk, err
 		}
 	}
-	return k.attached(o, made, base), nil
+	if e := k.book.get(o.ID); e.machine == hypervisor.Running && e.Disk != n {
+		if o.Rescue == nil || e.Disk != o.Rescue.Disk || n != o.Disk {
+			return 0, disk, fault.New(fault.Unavailable, "the VM runs on another disk")
+		}
+		index = 1 // behind the one that rescues it
+	}
+	return index, k.form(o, n, made, base), nil
 }
 
 // copy makes the file of a snapshot and its record, in this order: without a record
 // there is none.
-func (k *keeper) copy(ctx context.Context, o vm.Order, ask vm.SnapshotAsk, disk hypervisor.Disk) (seen vm.SnapshotSeen, err error) {
+func (k *keeper) copy(ctx context.Context, o vm.Order, ask vm.SnapshotAsk, b hypervisor.Backup) (seen vm.SnapshotSeen, err error) {
 	f, err := k.folder.beginSnapshot(o.ID, ask.ID)
 	if err != nil {
 		return seen, err
 	}
 	defer f.Close() //nolint:errcheck // it was synced
 	at := k.Now()
-	order, err := k.Hypervisor.Backup(ctx, o.ID, hypervisor.Backup{
-		Disk: disk, Target: f, Freeze: true, Progress: k.copied(ctx, o.ID, ask.ID),
-	})
+	b.Target, b.Freeze, b.Progress = f, true, k.copied(ctx, o.ID, ask.ID)
+	order, err := k.Hypervisor.Backup(ctx, o.ID, b)
 	if err != nil {
 		return seen, errors.Join(err, k.folder.dropSnapshot(o.ID, ask.ID))
 	}
@@ -178,24 +183,24 @@ func (k *keeper) settleSnapshot(ctx context.Context, t Task, err error) {
 
 // restored returns what a disk is made of that is to be as in a snapshot: a file of
 // its own, so that whatever becomes of the snapshot is nothing to the disk.
-func (k *keeper) restored(ctx context.Context, o vm.Order) (image.Base, error) {
-	owner, seen, err := k.folder.findSnapshot(o.From)
+func (k *keeper) restored(ctx context.Context, id string, n int64, from string) (image.Base, error) {
+	owner, seen, err := k.folder.findSnapshot(from)
 	if err != nil {
 		return image.Base{}, err
 	}
 	if seen.ID == "" {
-		return image.Base{}, fault.Newf(fault.Invalid, "the snapshot %s, of which the disk was to be made, is not on this server any more", o.From)
+		return image.Base{}, fault.Newf(fault.Invalid, "the snapshot %s, of which the disk was to be made, is not on this server any more", from)
 	}
-	name := filepath.Join(vmsDir, o.ID, snapshotBase)
-	if err := k.folder.link(snapshotName(owner, o.From), name); err != nil {
+	name := filepath.Join(vmsDir, id, numbered(snapshotBase, n))
+	if err := k.folder.link(snapshotName(owner, from), name); err != nil {
 		return image.Base{}, fmt.Errorf("take over snapshot: %w", err)
 	}
-	k.book.tell(ctx, o.ID, "image", "the snapshot is checked")
+	k.book.tell(ctx, id, keyOf("image", n), "the snapshot is checked")
 	err = k.verify(ctx, name, seen)
 	if err != nil {
 		return image.Base{}, errors.Join(err, k.folder.remove(name))
 	}
-	k.book.tell(ctx, o.ID, "image", "the snapshot is checked and whole")
+	k.book.tell(ctx, id, keyOf("image", n), "the snapshot is checked and whole")
 	return image.Base{Path: filepath.Join(k.folder.path, name), Format: string(hypervisor.QCOW2), VirtualBytes: seen.VirtualBytes, Checksum: seen.Checksum}, nil
 }
 
@@ -236,9 +241,12 @@ func (e *entry) snapshotsSeen(asked []vm.SnapshotAsk) []vm.SnapshotSeen {
 			list = append(list, k.SnapshotSeen)
 		}
 	}
+	phase := map[vm.SnapshotGoal]vm.SnapshotPhase{
+		vm.MakeSnapshot: vm.SnapshotWaits, vm.KeepSnapshot: vm.SnapshotLost, vm.PurgeSnapshot: vm.SnapshotWaits,
+	}
 	for _, a := range asked {
 		if !known[a.ID] {
-			list = append(list, vm.SnapshotSeen{ID: a.ID, State: vm.SnapshotWaits})
+			list = append(list, vm.SnapshotSeen{ID: a.ID, State: phase[a.Goal]})
 		}
 	}
 	return list

@@ -27,7 +27,7 @@ func saving(r *rig) vm.Order {
 	r.order(o)
 	r.reaches("0xA", 1, vm.Ready)
 	o.Generation = 2
-	o.Snapshots = []vm.SnapshotAsk{{ID: "snap_1", Goal: vm.KeepSnapshot}}
+	o.Snapshots = []vm.SnapshotAsk{{ID: "snap_1", Goal: vm.MakeSnapshot}}
 	return o
 }
 
@@ -163,7 +163,7 @@ func TestSnapshotThatIsCalledOff(t *testing.T) {
 			t.Errorf("left are %v", left)
 		}
 
-		o.Generation, o.Snapshots = 5, []vm.SnapshotAsk{{ID: "snap_2", Goal: vm.KeepSnapshot}}
+		o.Generation, o.Snapshots = 5, []vm.SnapshotAsk{{ID: "snap_2", Goal: vm.MakeSnapshot}}
 		r.order(o)
 		r.comes(o, vm.SnapshotMade)
 		o.Generation, o.Goal = 6, vm.Remove

@@ -132,17 +132,6 @@ func (f *folder) dropSnapshot(vmID, id string) error {
 	return nil
 }
 
-// remove removes a file; one that isn't there is no error.
-func (f *folder) remove(name string) error {
-	if err := f.step("remove", name); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	if err := f.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	return nil
-}
-
 // link gives the file called old another name, in the place of what had it.
 func (f *folder) link(old, name string) error {
 	if err := f.remove(name); err != nil {

@@ -19,6 +19,9 @@ const (
 
 	Unprotect Action = "unprotect"
 	Delete    Action = "delete"
+
+	TakeSnapshot Action = "snapshot" // copies its disk as it is at one moment
+	Restore      Action = "restore"  // starts it on a disk as in a snapshot, and keeps the one that it has
 )
 
 // Actions are all there are, in the order in which they are told.

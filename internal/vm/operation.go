@@ -14,6 +14,8 @@ type Operation struct {
 	Deadline   time.Time // when it is given up
 	Ended      time.Time // zero while it goes on
 	Error      string    // why it failed, and what to do; "" for one that did not
+	Subject    string    // what it is about beside the VM, such as a snapshot; "" for nothing
+	Percent    int64     // how far it has come, as far as that is known; not stored
 }
 
 // Outcome is what has come of an operation.

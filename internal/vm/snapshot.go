@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/hostkey"
@@ -59,9 +60,10 @@ type SnapshotAsk struct {
 // SnapshotGoal is what is wanted of a snapshot.
 type SnapshotGoal string
 
-// The goals. A snapshot that is not named is kept, and not made.
+// The goals. A snapshot that is not named is kept.
 const (
-	KeepSnapshot  SnapshotGoal = "keep"  // make it once, and keep it
+	MakeSnapshot  SnapshotGoal = "make"  // make it once, and keep it
+	KeepSnapshot  SnapshotGoal = "keep"  // keep it: another one is never made in its place
 	PurgeSnapshot SnapshotGoal = "purge" // see to it that nothing of it is there
 )
 
@@ -90,4 +92,70 @@ const (
 	SnapshotThere  SnapshotPhase = "there"
 	SnapshotFailed SnapshotPhase = "failed" // it can't be made; nothing of it is left
 	SnapshotGone   SnapshotPhase = "gone"   // nothing of it is there, as it was wanted
+	SnapshotLost   SnapshotPhase = "lost"   // nothing of it is there, though it is to be kept
 )
+
+// Schedule has snapshots of a VM made: one every so often, of which so many are kept.
+type Schedule struct {
+	VMID  string
+	Every time.Duration
+	Keep  int64
+	Next  time.Time // when the next one is due
+	Told  string    // why the last one was left out, "" when it was not
+}
+
+// The bounds of a schedule.
+const (
+	ShortestSchedule = time.Hour
+	LongestSchedule  = 31 * 24 * time.Hour
+	MostScheduled    = MaxSnapshots - 1 // one is made before the oldest goes
+)
+
+// After returns when the one after now is due: those that were missed are left out.
+func (s Schedule) After(now time.Time) time.Time {
+	if s.Next.After(now) {
+		return s.Next
+	}
+	missed := now.Sub(s.Next) / s.Every
+	return s.Next.Add((missed + 1) * s.Every)
+}
+
+// Expired returns which of a VM's snapshots, oldest first, the schedule doesn't keep:
+// the oldest of its own that are available, beyond as many as it keeps.
+func (s Schedule) Expired(list []Snapshot) []Snapshot {
+	var own []Snapshot
+	for _, one := range list {
+		if one.Scheduled && one.State == Available {
+			own = append(own, one)
+		}
+	}
+	return own[:max(0, len(own)-int(s.Keep))]
+}
+
+// Ask returns a with what is wanted of a snapshot changed to goal; another one's wishes
+// stay what they are.
+func (a Asks) Ask(id string, disk int64, goal SnapshotGoal) Asks {
+	list := slices.Clone(a.Snapshots)
+	i := slices.IndexFunc(list, func(s SnapshotAsk) bool { return s.ID == id })
+	if i < 0 {
+		list, i = append(list, SnapshotAsk{ID: id, Disk: disk}), len(list)
+	}
+	list[i].Goal = goal
+	a.Snapshots = list
+	return a
+}
+
+// Unask returns a without a snapshot of which nothing is left.
+func (a Asks) Unask(id string) Asks {
+	a.Snapshots = slices.DeleteFunc(slices.Clone(a.Snapshots), func(s SnapshotAsk) bool { return s.ID == id })
+	return a
+}
+
+// Snapshot returns how a snapshot was seen; ok is false for one that was not.
+func (s Sighting) Snapshot(id string) (seen SnapshotSeen, ok bool) {
+	i := slices.IndexFunc(s.Snapshots, func(seen SnapshotSeen) bool { return seen.ID == id })
+	if i < 0 {
+		return seen, false
+	}
+	return s.Snapshots[i], true
+}

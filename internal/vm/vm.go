@@ -153,6 +153,7 @@ type Asks struct {
 	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
 	// Exports are the snapshots that are to be stored outside of the server.
 	Exports []ExportWish `json:"exports,omitempty"`
+	Shelf
 }
 
 // Order asks the agent of one server for one VM. A list of orders is complete:
@@ -196,7 +197,14 @@ type Sighting struct {
 	// Snapshots are those that are ordered, and those that are there.
 	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
 	Exports   []ExportSeen   `json:"exports,omitempty"` // how far those are that are asked for
-	Steps     []Step         `json:"steps,omitempty"`   // everything that happened since the order came, oldest first
+	// Disk is the number of the disk that its machine was last started on, of which
+	// Image and HostKeys are.
+	Disk  int64      `json:"disk,omitempty"`
+	Disks []DiskSeen `json:"disks,omitempty"` // that are there, by number
+	// Unmade is the number of the disk that is ordered and can't be had, Reason says
+	// why; nil for none. The machine goes on with the disk that it has.
+	Unmade *int64 `json:"unmade,omitempty"`
+	Steps  []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,
