@@ -90,6 +90,10 @@ type storyAnswer struct {
 	PortsTag  string     `json:"portsEtag"`
 	RevertsAt *time.Time `json:"portsRevertAt"`
 	Protected bool       `json:"protected"`
+	Power     string     `json:"power"`
+	PriceOff  string     `json:"pricePowerOff"`
+	Next      *string    `json:"nextPricePerEpoch"`
+	KeptUntil *time.Time `json:"keptUntil"`
 	Operation *string    `json:"operation"`
 	Allowed   []string   `json:"allowedActions"`
 	HostKeys  []struct {

@@ -9,7 +9,6 @@ import (
 
 const (
 	exampleExportID   = "exp_06h8k3a1r4c1r7f3m5t9d0b2ng"
-	exampleSnapshot   = "snap_06h8k2v0q4c1r7f3m5t9d0b2ng"
 	exampleExportHead = `"id": "` + exampleExportID + `", "snapshotId": "` + exampleSnapshot + `", "vmId": "` + exampleID + `", "vmName": "web-1",
 	"image": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "storageGib": 25, "bytes": 2415919104`
 	exampleExportBegun = `{` + exampleExportHead + `, "state": "uploading", "bytesDone": 805306368, "bytesStored": 0,

@@ -83,7 +83,7 @@ func (s *Service) fetchErrand(ctx context.Context, serverID string, a vm.Errand)
 		if err != nil {
 			return err
 		}
-		made := v.Reached >= v.Generation && !v.State.Starting() // what was ordered is there
+		made := v.Reached >= v.Generation && (!v.State.Starting() || !v.ActivatedAt.IsZero()) // the disk is there
 		if v.From != e.ID || v.Goal == vm.Remove || v.KnownAs != "" || made {
 			return errNoErrand
 		}

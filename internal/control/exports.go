@@ -46,7 +46,7 @@ func (s *Service) Export(ctx context.Context, who account.Actor, snapshotID, req
 	var rung []string
 	err := s.Store.Write(ctx, func(tx *store.Tx) error {
 		rung = nil
-		shot, err := s.ownSnapshot(ctx, tx, who, snapshotID)
+		shot, err := s.ownedSnapshot(ctx, tx, who, snapshotID)
 		if err != nil {
 			return err
 		}
@@ -74,15 +74,6 @@ func (s *Service) Export(ctx context.Context, who account.Actor, snapshotID, req
 	s.ring(ctx, rung...)
 	e.ID = lasting(ctx, e.ID)
 	return e, nil
-}
-
-// ownSnapshot returns a snapshot of the actor, or a NotFound fault.
-func (s *Service) ownSnapshot(ctx context.Context, tx *store.Tx, who account.Actor, snapshotID string) (vm.Snapshot, error) {
-	shot, err := tx.Snapshot(ctx, snapshotID)
-	if fault.Is(err, fault.NotFound) || err == nil && shot.AccountID != who.AccountID {
-		return vm.Snapshot{}, fault.Newf(fault.NotFound, "no snapshot with id %.40q", snapshotID)
-	}
-	return shot, err
 }
 
 // mayExport returns why a snapshot of v can't be exported now.

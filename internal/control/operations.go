@@ -12,13 +12,8 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-const (
-	// operationTime is how long an operation may take: a guest may take a minute to
-	// power off, and ten to answer.
-	operationTime = 15 * time.Minute
-	// MaxOperations is how many operations of a VM are told, the newest.
-	MaxOperations = 100
-)
+// MaxOperations is how many operations of a VM are told, the newest.
+const MaxOperations = 100
 
 // Amendment is what an action changes of what is wanted of a VM. The VM's generation is
 // raised already: what is wanted from now on is of this one. A fault of it refuses
@@ -57,7 +52,7 @@ func (s *Service) Operate(ctx context.Context, who account.Actor, given string, 
 		case err == nil || !fault.Is(err, fault.NotFound):
 			return err
 		}
-		if v.State == vm.Stopped {
+		if v.State == vm.Stopped && a != vm.Undelete {
 			return noVM(v.ID)
 		}
 		busy, err := s.goingOn(ctx, tx, v)
@@ -103,7 +98,7 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
-		Begun: now, Deadline: now.Add(operationTime),
+		Begun: now, Deadline: now.Add(a.Time()), Result: a.About(v),
 	}
 	return o, firstErrorOf(
 		func() error { return tx.InsertOperation(ctx, o) },
@@ -113,14 +108,28 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	)
 }
 
-// fulfil ends the operation of v that goes on if what its agent sees is what it was
-// for, and reports whether it did.
+// fulfil notes how far the operation of v is that goes on, and ends it if what its agent
+// sees is what it was for. It reports whether anything changed.
 func (s *Service) fulfil(ctx context.Context, tx *store.Tx, v *vm.VM, seen vm.Sighting) (bool, error) {
 	o, err := s.goingOn(ctx, tx, *v)
-	if err != nil || o == nil || !o.Fulfilled(seen) {
+	if err != nil || o == nil {
 		return false, err
 	}
-	return true, s.conclude(ctx, tx, v, *o, "")
+	if why := o.Foiled(seen); why != "" {
+		return true, s.conclude(ctx, tx, v, *o, printable(why))
+	}
+	if o.Fulfilled(*v, seen) {
+		return true, s.conclude(ctx, tx, v, *o, "")
+	}
+	step, done := o.Step, min(max(seen.Done, 0), 100)
+	if n := len(seen.Steps); n > 0 && seen.Steps[n-1].At.After(o.Begun) {
+		step = printable(seen.Steps[n-1].Text)
+	}
+	if step == o.Step && done == o.Done {
+		return false, nil
+	}
+	o.Step, o.Done = step, done
+	return true, tx.AdvanceOperation(ctx, *o)
 }
 
 // conclude ends an operation of v; failure is why it failed, "" if it didn't.
@@ -132,8 +141,12 @@ func (s *Service) conclude(ctx context.Context, tx *store.Tx, v *vm.VM, o vm.Ope
 		text = fmt.Sprintf("%s failed: %s", o.Action, failure)
 	}
 	v.Operation = ""
+	o.Ended, o.Error = now, failure
+	if failure == "" {
+		o.Step, o.Done = "", 100
+	}
 	return firstErrorOf(
-		func() error { return tx.EndOperation(ctx, o.ID, now, failure) },
+		func() error { return tx.AdvanceOperation(ctx, o) },
 		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(o.Action)+"-ended", now, text)) },
 	)
 }
@@ -172,7 +185,11 @@ func (s *Service) endOperation(ctx context.Context, opID string) error {
 			return err
 		}
 		rung = []string{"vm:" + v.ID}
-		if err := s.conclude(ctx, tx, &v, o, whyHopeless(v, o)); err != nil {
+		err = firstErrorOf(
+			func() error { return s.conclude(ctx, tx, &v, o, whyHopeless(v, o)) },
+			func() error { return s.spoil(ctx, tx, &v, o) },
+		)
+		if err != nil {
 			return err
 		}
 		return tx.UpdateVM(ctx, v)

@@ -29,6 +29,7 @@ type order struct {
 	digest string   // of a request that may be repeated
 	keys   []string // public key lines
 	noKeys error    // why there are none
+	source *source  // that the VMs are made of, nil for an image
 
 	placing placing // what is asked of its places
 

@@ -148,7 +148,9 @@ func (s *Service) money() []duty {
 		{"quotes", "quotes expired", s.ExpireQuotes},
 		{"drains", "drains ended", s.EndDrains},
 		{"ports", "ports were changed back", s.RevertPorts},
+		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
 		{"operations", "gave up operations of VMs", s.EndOperations},
+		{"schedules", "snapshots on schedule were begun", s.RunSchedules},
 		{"warn", "accounts were warned that their funds run low", s.Warn},
 	}
 }

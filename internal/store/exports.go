@@ -131,7 +131,7 @@ func (t *Tx) ExportUse(ctx context.Context, accountID string) (ExportUse, error)
 func (t *Tx) MadeOfExport(ctx context.Context, id string, limit int) ([]string, error) {
 	type name struct{ Name string }
 	list, err := rows[name](ctx, t, `SELECT v.name FROM vms v JOIN exports e ON e.account_id = v.account_id
-		WHERE e.id = ? AND v.state IN ('New', 'Launching') AND v.asks LIKE '%"' || e.id || '"%' ORDER BY v.id LIMIT ?`, id, limit)
+		WHERE e.id = ? AND v.state IN ('New', 'Launching') AND v.activated_at = 0 AND v.asks LIKE ? ORDER BY v.id LIMIT ?`, id, `%"from":"`+id+`"%`, limit)
 	return convert(list, func(n name) string { return n.Name }), err
 }
 

@@ -1,6 +1,9 @@
 package vm
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Operation is an action that takes its time. At most one of a VM goes on.
 type Operation struct {
@@ -14,8 +17,10 @@ type Operation struct {
 	Deadline   time.Time // when it is given up
 	Ended      time.Time // zero while it goes on
 	Error      string    // why it failed, and what to do; "" for one that did not
-	Subject    string    // what it is about beside the VM, such as a snapshot; "" for nothing
-	Percent    int64     // how far it has come, as far as that is known; not stored
+
+	Step   string            // what is done just now, or was done last, as its agent tells it
+	Done   int64             // how much of it, in percent as far as that is known
+	Result map[string]string // what came of it, by name; nil for nothing that would be told
 }
 
 // Outcome is what has come of an operation.
@@ -39,7 +44,44 @@ func (o Operation) Outcome() Outcome {
 	return Succeeded
 }
 
-// Fulfilled reports whether what an agent sees is what o was for.
-func (o Operation) Fulfilled(seen Sighting) bool {
-	return seen.Generation >= o.Generation && seen.Phase == Ready
+// The names of results.
+const SnapshotResult = "snapshotId"
+
+// About returns what an action is about that has just been asked for of v, by name; nil
+// for v alone.
+func (a Action) About(v VM) map[string]string {
+	if n := len(v.Snapshots); a == TakeSnapshot && n > 0 {
+		return map[string]string{SnapshotResult: v.Snapshots[n-1].ID}
+	}
+	return nil
+}
+
+// Time returns how long an operation may take: a guest may take a minute to power off,
+// and ten to answer; a snapshot is as large as its disk.
+func (a Action) Time() time.Duration {
+	if a == TakeSnapshot {
+		return 6 * time.Hour
+	}
+	return 15 * time.Minute
+}
+
+// Foiled returns why an agent can't do what o was for, "" while it may.
+func (o Operation) Foiled(seen Sighting) string {
+	if s, ok := seen.Snapshot(o.Result[SnapshotResult]); ok && o.Action == TakeSnapshot && s.State == SnapshotFailed {
+		return cmp.Or(s.Reason, "the snapshot could not be made")
+	}
+	return ""
+}
+
+// Fulfilled reports whether what an agent sees of v is what o was for.
+func (o Operation) Fulfilled(v VM, seen Sighting) bool {
+	if o.Action == TakeSnapshot {
+		s, ok := seen.Snapshot(o.Result[SnapshotResult])
+		return ok && s.State == SnapshotThere
+	}
+	want := Ready
+	if v.Goal == Halt {
+		want = Halted
+	}
+	return seen.Generation >= o.Generation && seen.Phase == want
 }

@@ -2,8 +2,10 @@ package vm
 
 import (
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/hostkey"
 )
 
@@ -158,4 +160,27 @@ func (s Sighting) Snapshot(id string) (seen SnapshotSeen, ok bool) {
 		return seen, false
 	}
 	return s.Snapshots[i], true
+}
+
+// Check returns an Invalid fault that names the first thing that can't be in a schedule.
+func (s Schedule) Check(now time.Time) error {
+	switch {
+	case s.Every < ShortestSchedule || s.Every > LongestSchedule:
+		return fault.Newf(fault.Invalid, "a snapshot every %s can't be; choose 1h to 744h, such as 24h", s.Every)
+	case s.Keep < 1 || s.Keep > MostScheduled:
+		return fault.Newf(fault.Invalid, "%d snapshots can't be kept; choose 1 to %d", s.Keep, MostScheduled)
+	case s.Next.Before(now):
+		return fault.Newf(fault.Invalid, "the first snapshot can't be made at %s, which has passed", s.Next.Format(time.RFC3339))
+	case s.Next.Sub(now) > LongestSchedule:
+		return fault.Newf(fault.Invalid, "the first snapshot can't be made at %s, which is more than 31 days ahead", s.Next.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// CheckSnapshotName returns an Invalid fault unless a snapshot can be called so: by letters, digits and hyphens.
+func CheckSnapshotName(name string) error {
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(c rune) bool { return !isWordChar(c) }) {
+		return fault.Newf(fault.Invalid, "snapshot name %q is not made of at most %d letters, digits and hyphens", clip(name), maxName)
+	}
+	return nil
 }

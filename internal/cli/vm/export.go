@@ -9,7 +9,6 @@ import (
 
 	"github.com/cpucloud/cpucloud/client"
 	"github.com/cpucloud/cpucloud/internal/cli/session"
-	"github.com/cpucloud/cpucloud/internal/fault"
 )
 
 // exportTimeout is how long an export is waited for unless told.
@@ -186,16 +185,13 @@ func deleteExport(s *session.Session) *cobra.Command {
 }
 
 // exportIDs completes the ids of exports.
-func exportIDs(s *session.Session) cobra.CompletionFunc {
-	return s.Complete(func(ctx context.Context, cloud *client.Client) ([]string, error) {
-		list, err := cloud.Exports(ctx)
-		ids := make([]string, len(list.Exports))
-		for i, e := range list.Exports {
-			ids[i] = e.ID
-		}
-		return ids, err
-	})
-}
+func exportIDs(s *session.Session) cobra.CompletionFunc { return s.Complete(exportWords) }
 
-// errTwoSources refuses a VM that is to be made of two things.
-var errTwoSources = fault.New(fault.Invalid, "a virtual machine is made of one thing: give --image or --export, not both")
+func exportWords(ctx context.Context, cloud *client.Client) ([]string, error) {
+	list, err := cloud.Exports(ctx)
+	ids := make([]string, len(list.Exports))
+	for i, e := range list.Exports {
+		ids[i] = e.ID
+	}
+	return ids, err
+}

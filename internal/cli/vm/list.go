@@ -23,6 +23,7 @@ func statuses() []string {
 
 func list(s *session.Session) *cobra.Command {
 	var o client.ListOptions
+	deleted := false
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -31,6 +32,7 @@ func list(s *session.Session) *cobra.Command {
 			"cpucloud vm list",
 			"cpucloud vm list --status Active,SmallBalance",
 			"cpucloud vm list --datacenter us-nyc-1 -o yaml",
+			"cpucloud vm list --deleted",
 			"cpucloud vm list -o json | jq -r '.[] | [.id, .publicIp] | @tsv'",
 		),
 		Args: cobra.NoArgs,
@@ -38,6 +40,13 @@ func list(s *session.Session) *cobra.Command {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
+			}
+			if deleted {
+				vms, err := cloud.DeletedVMs(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return s.Print(vms, deletedTable(vms))
 			}
 			vms, err := cloud.VMs(cmd.Context(), o)
 			if err != nil {
@@ -51,8 +60,23 @@ func list(s *session.Session) *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&o.Statuses, "status", nil, "only VMs of this status; any of several")
 	cmd.Flags().StringVar(&o.Datacenter, "datacenter", "", "only VMs in this datacenter, such as us-nyc-1")
+	cmd.Flags().BoolVar(&deleted, "deleted", false, "the deleted VMs that can be undeleted, and until when")
+	cmd.MarkFlagsMutuallyExclusive("deleted", "status")
+	cmd.MarkFlagsMutuallyExclusive("deleted", "datacenter")
 	session.CompleteFlag(cmd, "status", session.Words(statuses()...))
 	return cmd
+}
+
+func deletedTable(vms []client.VM) session.Table {
+	t := session.Table{Header: []string{"id", "name", "size", "kept until"}}
+	for _, v := range vms {
+		until := "-"
+		if v.KeptUntil != nil {
+			until = when(*v.KeptUntil)
+		}
+		t.Add(v.ID, v.Name, size(v), until)
+	}
+	return t
 }
 
 func table(vms []client.VM) session.Table {
@@ -62,11 +86,19 @@ func table(vms []client.VM) session.Table {
 	}
 	for _, v := range vms {
 		row := []string{
-			v.ID, v.Name, v.Status, cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt), warnings(v),
+			v.ID, v.Name, status(v), cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt), warnings(v),
 		}
 		t.Add(row[:len(t.Header)]...)
 	}
 	return t
+}
+
+// status returns a VM's status, and whether it is powered off in it.
+func status(v client.VM) string {
+	if v.Power == client.PowerOff && !client.Ended(v.Status) {
+		return v.Status + ", off"
+	}
+	return v.Status
 }
 
 // warnings joins what a VM's owner should know, "" where all is well.

@@ -2,8 +2,6 @@
 
 -- +goose Up
 
--- subject is what an operation is about beside its VM, such as a snapshot; '' for nothing.
-ALTER TABLE operations ADD COLUMN subject TEXT NOT NULL DEFAULT '';
 
 CREATE TABLE snapshots (
 	id            TEXT PRIMARY KEY,
@@ -56,4 +54,3 @@ CREATE INDEX schedules_due ON schedules (next_at);
 -- +goose Down
 DROP TABLE schedules;
 DROP TABLE snapshots;
-ALTER TABLE operations DROP COLUMN subject;

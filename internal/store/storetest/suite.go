@@ -159,12 +159,13 @@ func machine(n int) vm.VM {
 		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Parts: vm.Parts{money.Max - 6, 3, 2, 1}, Spent: 7, Epoch: 24 * time.Hour,
 		CreatedAt: ends.Add(2 * time.Microsecond), ActivatedAt: ends.Add(3 * time.Microsecond),
 		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond), AffinityGroup: "db", KeyID: "key_9",
+		Full: vm.Parts{money.Max - 6, 3, 2, 1}, Power: vm.On,
 	}
 }
 
 // stored returns v with its times as the store keeps them.
 func stored(v vm.VM) vm.VM {
-	for _, at := range []*time.Time{&v.Since, &v.Deadline, &v.CreatedAt, &v.ActivatedAt, &v.NextBilling, &v.EndedAt} {
+	for _, at := range []*time.Time{&v.Since, &v.Deadline, &v.CreatedAt, &v.ActivatedAt, &v.NextBilling, &v.EndedAt, &v.KeptUntil} {
 		if !at.IsZero() {
 			*at = at.Truncate(time.Microsecond).UTC()
 		}
