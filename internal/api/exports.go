@@ -9,7 +9,7 @@ import (
 
 const (
 	exampleExportID   = "exp_06h8k3a1r4c1r7f3m5t9d0b2ng"
-	exampleExportHead = `"id": "` + exampleExportID + `", "snapshotId": "` + exampleSnapshot + `", "vmId": "` + exampleID + `", "vmName": "web-1",
+	exampleExportHead = `"id": "` + exampleExportID + `", "snapshotId": "` + exampleSnapshotID + `", "vmId": "` + exampleID + `", "vmName": "web-1",
 	"image": "https://cloud-images.ubuntu.com/releases/22.04/release/ubuntu-22.04-server-cloudimg-amd64.img", "storageGib": 25, "bytes": 2415919104`
 	exampleExportBegun = `{` + exampleExportHead + `, "state": "uploading", "bytesDone": 805306368, "bytesStored": 0,
 	"startedAt": "2026-01-31T12:00:00Z", "deadline": "2026-01-31T13:00:12Z", "endedAt": null, "reason": null}`
@@ -56,7 +56,7 @@ var exportSnapshot = operation{
 	headers:  []parameter{{"Idempotency-Key", "Names the request, for the account: at most 255 characters.", "export-of-monday"}},
 	response: exampleExportBegun,
 	refusals: map[int]string{
-		http.StatusNotFound:            `no snapshot with id "` + exampleSnapshot + `"`,
+		http.StatusNotFound:            `no snapshot with id "` + exampleSnapshotID + `"`,
 		http.StatusConflict:            "export " + exampleExportID + " of this VM goes on; wait until it is over",
 		http.StatusUnprocessableEntity: "an account has at most 100 exports; delete one that is of no use any more",
 		http.StatusServiceUnavailable:  "this cloud keeps no exports: its operator has given it no store, see `cpucloud server --archive`",
