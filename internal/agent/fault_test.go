@@ -70,9 +70,11 @@ func TestSickDisk(t *testing.T) {
 		r.halt()
 		steps = d.seen()
 	})
-	for _, part := range []string{"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA",
+	for _, part := range []string{
+		"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA",
 		"sync vms/0xA/base-5.json.new", "rename vms/0xA/current.json", "remove vms/0xA/disk-6.qcow2", "remove vms/0xA/base-5.json",
-		"begin snap_4", "link vms/0xA/snapshot-5.qcow2"} {
+		"begin snap_4", "link vms/0xA/snapshot-5.qcow2",
+	} {
 		if !slices.Contains(steps, part) {
 			t.Errorf("%q is no step of a life: %q", part, steps)
 		}

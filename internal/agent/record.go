@@ -171,8 +171,10 @@ func (e *entry) sight(id string) Sight {
 
 // sighting returns what is reported of the VM; o is nil when nobody asked for it.
 func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
-	s := vm.Sighting{ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps), HostKeys: slices.Clone(e.HostKeys), Image: e.Image,
-		Disk: e.Disk, Disks: slices.Clone(e.disks)}
+	s := vm.Sighting{
+		ID: id, Generation: e.Generation, Phase: vm.Quarantined, Reason: e.Reason, Steps: slices.Clone(e.Steps), HostKeys: slices.Clone(e.HostKeys), Image: e.Image,
+		Disk: e.Disk, Disks: slices.Clone(e.disks),
+	}
 	if o == nil {
 		return s
 	}

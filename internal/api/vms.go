@@ -295,8 +295,10 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
-		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil)}
+	look := VMLook{
+		VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
+		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil),
+	}
 	if v.Cheaper {
 		look.Next = new(v.Rate().Sum())
 	}

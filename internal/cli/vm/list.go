@@ -31,7 +31,6 @@ func list(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud vm list",
 			"cpucloud vm list --status Active,SmallBalance",
-			"cpucloud vm list --datacenter us-nyc-1 -o yaml",
 			"cpucloud vm list --deleted",
 			"cpucloud vm list -o json | jq -r '.[] | [.id, .publicIp] | @tsv'",
 		),
