@@ -29,17 +29,25 @@ func exportSnapshot(s *session.Session) *cobra.Command {
 	wait, timeout, request := false, exportTimeout, ""
 	var dry session.DryRun
 	cmd := &cobra.Command{
-		Use: "export SNAPSHOT-ID", Short: "Keep a snapshot outside of its server",
+		Use: "export SNAPSHOT", Short: "Keep a snapshot outside of its server",
 		Long: "Have a snapshot's server store it in the operator's store, compressed and encrypted. The virtual machine\n" +
 			"runs on. The export outlives the snapshot, the virtual machine and its server: `cpucloud vm create\n" +
 			"--export` makes another of it on any server.\n\nWith --wait the exit code is 3 when it failed, or time is up before.",
 		Example: session.Lines(
 			"cpucloud vm snapshot export snap_06h8k2v0q4c1r7f3m5t9d0b2ng --wait",
-			"cpucloud vm snapshot export snap_06h8k2v0q4c1r7f3m5t9d0b2ng --request-id monday -o json | jq -r .id",
+			"cpucloud vm snapshot export before-upgrade --request-id monday -o json | jq -r .id",
 		),
-		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: only(s.Complete(availableSnapshots)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
+			if err != nil {
+				return err
+			}
+			all, err := cloud.AllSnapshots(cmd.Context())
+			if err != nil {
+				return err
+			}
+			one, err := pickSnapshot(all, args[0])
 			if err != nil {
 				return err
 			}
@@ -48,7 +56,7 @@ func exportSnapshot(s *session.Session) *cobra.Command {
 					return err
 				}
 			}
-			e, err := dry.Of(cloud).ExportSnapshot(cmd.Context(), args[0], request)
+			e, err := dry.Of(cloud).ExportSnapshot(cmd.Context(), one.ID, request)
 			if err != nil {
 				return err
 			}
