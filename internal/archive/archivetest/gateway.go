@@ -6,7 +6,9 @@ package archivetest
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -129,6 +131,7 @@ func (g *Gateway) proxy(socket string) http.Handler {
 			},
 			DisableCompression: true,
 		},
+		ErrorLog: log.New(io.Discard, "", 0), // while the server starts, and where a test cuts it off
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.mu.Lock()
