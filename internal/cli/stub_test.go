@@ -44,6 +44,8 @@ type stub struct {
 	purse     purse
 
 	operations []doc
+	snapshots  []doc
+	schedule   doc
 	deleted    []doc // VMs that can be undeleted
 	tries      int   // to reach a console
 }
@@ -198,6 +200,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case s.snapshotting(w, r, body, route):
 	case isVM:
 		s.one(w, r, id)
 	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":

@@ -28,7 +28,7 @@ const (
 )
 
 // Actions are all there are, in the order in which they are told.
-var Actions = []Action{Rename, SetPorts, Reboot, Reset, Shutdown, Start, Resize, Protect, Unprotect, Delete, Undelete, TakeSnapshot}
+var Actions = []Action{Rename, SetPorts, Reboot, Reset, Shutdown, Start, Resize, TakeSnapshot, Protect, Unprotect, Delete, Undelete}
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.
