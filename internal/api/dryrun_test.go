@@ -33,6 +33,7 @@ type scene struct {
 	spare string // id of another key of the customer
 
 	snapshot string // id of one of the VM, where that has one
+	export   string // id of one of that, where there is one
 }
 
 func newScene(t *testing.T, e storetest.Engine) *scene {
@@ -131,6 +132,8 @@ func (s *scene) requests() map[string]request {
 		"resizeVM":              {s.key, "/v1/vms/" + s.vm + "/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`},
 		"takeSnapshot":          {s.key, "/v1/vms/" + s.vm + "/snapshots", `{"name": "one"}`},
 		"deleteSnapshot":        {s.key, "/v1/snapshots/" + s.snapshot, ""},
+		"exportSnapshot":        {s.key, "/v1/snapshots/" + s.snapshot + "/export", ""},
+		"deleteExport":          {s.key, "/v1/exports/" + s.export, ""},
 		"setSchedule":           {s.key, "/v1/vms/" + s.vm + "/schedule", `{"every": "24h", "keep": 7}`},
 		"deleteSchedule":        {s.key, "/v1/vms/" + s.vm + "/schedule", ""},
 		"undeleteVM":            {s.key, "/v1/vms/" + s.vm + "/undelete", ""},
@@ -197,8 +200,13 @@ func TestDryRuns(t *testing.T) {
 func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation) {
 	t.Helper()
 	s := newScene(t, e)
-	if op.OperationID == "deleteSnapshot" {
+	switch op.OperationID {
+	case "deleteSnapshot", "exportSnapshot":
 		s.snapshot = s.snap()
+	case "deleteExport":
+		var e exportAnswer
+		s.send("POST", "/v1/snapshots/"+s.snap()+"/export", "").wants(http.StatusAccepted, &e)
+		s.export = e.ID
 	}
 	r, known := s.requests()[op.OperationID]
 	if !known {
