@@ -45,6 +45,7 @@ type stub struct {
 
 	operations []doc
 	snapshots  []doc
+	exports    []doc
 	schedule   doc
 	deleted    []doc // VMs that can be undeleted
 	tries      int   // to reach a console
@@ -200,6 +201,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case s.exporting(w, r, route):
 	case s.snapshotting(w, r, body, route):
 	case isVM:
 		s.one(w, r, id)

@@ -60,9 +60,7 @@ func create(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
 			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
-			"cpucloud vm create worker --instances 3 --image debian-13-x64 --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
-			"cpucloud vm create staging --snapshot snap_06h8k2v0q4c1r7f3m5t9d0b2ng --wait",
-			"cpucloud vm create copy --export exp_06h8k3a1r4c1r7f3m5t9d0b2ng --country DE",
+			"cpucloud vm create worker --instances 3 --export exp_06h8k3a1r4c1r7f3m5t9d0b2ng --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
 			"cpucloud vm create web --quote quo_06abk5 --image https://example.org/os.qcow2 --image-checksum sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --dry-run",
 		),
 		Args: cobra.ExactArgs(1),

@@ -144,8 +144,9 @@ func listExports(s *session.Session) *cobra.Command {
 
 func showExport(s *session.Session) *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID", Short: "Show an export", Example: session.Lines("cpucloud vm export show exp_06h8k3a1r4c1r7f3m5t9d0b2ng"),
-		Args: cobra.ExactArgs(1), ValidArgsFunction: only(exportIDs(s)),
+		Use: "show ID", Short: "Show an export",
+		Example: session.Lines("cpucloud vm export show exp_06h8k3a1r4c1r7f3m5t9d0b2ng", "cpucloud vm export show exp_06h8k3a1r4c1r7f3m5t9d0b2ng -o json | jq -r .state"),
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: only(exportIDs(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
