@@ -56,6 +56,16 @@ func (c *Client) TakeSnapshot(ctx context.Context, vmID, name, requestID string)
 	return o, err
 }
 
+// RestoreVM starts a VM on a disk as in one of its snapshots; the disk that it had is kept
+// for a time. With a request id it is repeated when no answer comes.
+func (c *Client) RestoreVM(ctx context.Context, vmID, snapshotID, requestID string) (o Operation, err error) {
+	err = c.do(ctx, call{
+		method: http.MethodPost, path: "/v1/vms/" + url.PathEscape(vmID) + "/restore", body: map[string]string{"snapshot": snapshotID}, answer: &o,
+		key: requestID, safe: requestID != "",
+	})
+	return o, err
+}
+
 // Snapshots returns the snapshots of a VM, oldest first.
 func (c *Client) Snapshots(ctx context.Context, vmID string) ([]Snapshot, error) {
 	return get[[]Snapshot](ctx, c, "/v1/vms/"+url.PathEscape(vmID)+"/snapshots", nil)

@@ -35,6 +35,26 @@ func (a *api) takeSnapshot(c *call, in snapshotRequest) (Operation, error) {
 	return a.operate(c, vm.TakeSnapshot, a.control.TakeSnapshot(in.Name))
 }
 
+var restoreVM = func() operation {
+	op := vmVerb("restore", "restoreVM", "Restore a VM from a snapshot",
+		"It gets a disk as in one of its snapshots, which is checked first, and starts on it; its guest is asked to power itself off before. It is the same machine, with its id, "+
+			"address, ports and price. The disk that it had is kept, as by reinstall: GET /v1/vms/{id}/disks tells until when, and POST /v1/vms/{id}/disks/{number}/return brings it back.")
+	op.request = `{"snapshot": "` + exampleSnapshotID + `"}`
+	op.refusals[http.StatusUnprocessableEntity] = "snapshot is missing"
+	return op
+}()
+
+type restoreRequest struct {
+	Snapshot string `json:"snapshot" doc:"Id of a snapshot of this VM." example:"snap_06h8k2v0q4c1r7f3m5t9d0b2ng"`
+}
+
+func (a *api) restoreVM(c *call, in restoreRequest) (Operation, error) {
+	if in.Snapshot == "" {
+		return Operation{}, missing("snapshot")
+	}
+	return a.operate(c, vm.Restore, a.control.Restore(in.Snapshot))
+}
+
 // Snapshot is a copy of a VM's disk.
 type Snapshot struct {
 	ID          string     `json:"id"`
@@ -199,6 +219,7 @@ func (a *api) deleteSchedule(c *call, _ none) (none, error) {
 // snapshotRoutes are what customers can do with copies of disks.
 func (a *api) snapshotRoutes() {
 	handle(a, takeSnapshot, a.takeSnapshot)
+	handle(a, restoreVM, a.restoreVM)
 	handle(a, listSnapshots, a.listSnapshots)
 	handle(a, listAllSnapshots, a.listAllSnapshots)
 	handle(a, deleteSnapshot, a.deleteSnapshot)

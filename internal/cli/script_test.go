@@ -70,6 +70,8 @@ func TestScripts(t *testing.T) {
 			"has":  has,
 			"warn": warn,
 
+			"asked": asked,
+
 			"prints": prints,
 		},
 	})

@@ -23,6 +23,12 @@ func (s *stub) snapshotting(w http.ResponseWriter, r *http.Request, body doc, ro
 			"operationId": "op_1", "createdAt": "2026-01-31T12:00:00Z", "takenAt": "2026-01-31T12:00:02Z", "consistency": "filesystem",
 			"bytes": 2 << 30, "diskBytes": 25 << 30, "heldGib": 2, "checksum": "sha256:" + strings.Repeat("0d", 32),
 		})
+	case "POST /v1/vms/" + vmOf(r) + "/restore":
+		if body["snapshot"] != "snap_0" {
+			refuse(w, http.StatusNotFound, "no snapshot with this id")
+			return true
+		}
+		s.operate(w, r)
 	case "GET /v1/vms/" + vmOf(r) + "/snapshots":
 		answer(w, http.StatusOK, slices.DeleteFunc(slices.Clone(s.snapshots), func(d doc) bool { return d["vmId"] != vmOf(r) }))
 	case "GET /v1/snapshots":

@@ -47,6 +47,7 @@ type stub struct {
 	snapshots  []doc
 	exports    []doc
 	schedule   doc
+	asked      doc   // the body of the last operation on disks
 	deleted    []doc // VMs that can be undeleted
 	tries      int   // to reach a console
 }
@@ -203,6 +204,8 @@ func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route stri
 	switch {
 	case s.exporting(w, r, route):
 	case s.snapshotting(w, r, body, route):
+	case slices.Contains(turning, path.Base(r.URL.Path)), strings.Contains(r.URL.Path, "/disks"):
+		s.turn(w, r, body)
 	case isVM:
 		s.one(w, r, id)
 	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":

@@ -12,8 +12,17 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
-// MaxOperations is how many operations of a VM are told, the newest.
-const MaxOperations = 100
+const (
+	// operationTime is how long an operation may take: a guest may take a minute to
+	// power off, and ten to answer. fetchingTime is that of one for which an image is
+	// fetched before, as for a launch.
+	operationTime = 15 * time.Minute
+	fetchingTime  = 30 * time.Minute
+	// copyingTime is that of a snapshot, which is as large as its disk.
+	copyingTime = 6 * time.Hour
+	// MaxOperations is how many operations of a VM are told, the newest.
+	MaxOperations = 100
+)
 
 // Amendment is what an action changes of what is wanted of a VM. The VM's generation is
 // raised already: what is wanted from now on is of this one. A fault of it refuses
@@ -98,7 +107,7 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
-		Begun: now, Deadline: now.Add(a.Time()), Result: a.About(v),
+		Begun: now, Deadline: now.Add(timeFor(a)), Result: a.About(v),
 	}
 	return o, firstErrorOf(
 		func() error { return tx.InsertOperation(ctx, o) },
@@ -106,6 +115,17 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 		func() error { return tx.Revise(ctx, v.ServerID) },
 		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(a), now, string(a)+" asked for")) },
 	)
+}
+
+// timeFor returns how long an action may take.
+func timeFor(a vm.Action) time.Duration {
+	switch {
+	case a == vm.Reinstall || a == vm.Rescue || a == vm.Restore:
+		return fetchingTime
+	case a == vm.TakeSnapshot:
+		return copyingTime
+	}
+	return operationTime
 }
 
 // fulfil notes how far the operation of v is that goes on, and ends it if what its agent

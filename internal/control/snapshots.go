@@ -52,6 +52,33 @@ func (s *Service) takeSnapshot(name string, scheduled bool) Amendment {
 	}
 }
 
+// Restore gives a VM a disk as in one of its snapshots; the one that it has is kept. Returns
+// NotFound for a snapshot that is not the VM's, Conflict for one that isn't available, and
+// the faults of keeping a disk.
+func (s *Service) Restore(snapshotID string) Amendment {
+	return func(ctx context.Context, tx *store.Tx, v *vm.VM) error {
+		one, err := tx.Snapshot(ctx, snapshotID)
+		switch {
+		case fault.Is(err, fault.NotFound) || err == nil && one.VMID != v.ID:
+			return fault.Newf(fault.NotFound, "VM %s has no snapshot with id %.40q; of another VM's snapshot another VM can be made", v.Name, snapshotID)
+		case err != nil:
+			return err
+		case one.State != vm.Available:
+			return fault.Newf(fault.Conflict, "the snapshot is %s; a VM can be restored from one that is available", one.State)
+		}
+		old, err := s.keepDisk(ctx, tx, v)
+		if err != nil {
+			return err
+		}
+		v.Disk, v.Turned, v.HostKeys, v.From = v.Generation, v.Generation, one.HostKeys, one.ID
+		v.UserData, v.Heir = "", &old.Number
+		if v.Spec.Image != one.Image {
+			v.Spec.Image, v.Spec.ImageChecksum, v.Spec.ImagePin = one.Image, "", ""
+		}
+		return nil
+	}
+}
+
 // Snapshots returns the snapshots of the actor's VM, oldest first. Returns NotFound for
 // an unknown, foreign or deleted VM.
 func (s *Service) Snapshots(ctx context.Context, who account.Actor, given string) (list []vm.Snapshot, err error) {

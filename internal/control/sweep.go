@@ -151,6 +151,7 @@ func (s *Service) money() []duty {
 		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
 		{"operations", "gave up operations of VMs", s.EndOperations},
 		{"schedules", "snapshots on schedule were begun", s.RunSchedules},
+		{"disks", "disks are purged whose time is over", s.PurgeDisks},
 		{"warn", "accounts were warned that their funds run low", s.Warn},
 	}
 }

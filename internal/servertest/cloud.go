@@ -78,7 +78,7 @@ func Start(tb testing.TB, o Options) *Cloud {
 func ServerConfig(dir, listen string, log *slog.Logger) server.Config {
 	return server.Config{
 		Listen: listen, Database: filepath.Join(dir, "cloud.db"), Images: filepath.Join(dir, "images"), Version: "test",
-		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, Now: now, Rand: rand.Reader, Log: log,
+		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDisks: 24 * time.Hour, Now: now, Rand: rand.Reader, Log: log,
 	}
 }
 

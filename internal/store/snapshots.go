@@ -51,7 +51,7 @@ const snapshotColumns = `id, vm_id, account_id, server_id, name, operation, sche
 func (t *Tx) InsertSnapshot(ctx context.Context, s vm.Snapshot) error {
 	_, err := t.exec(ctx, `INSERT INTO snapshots (`+snapshotColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		s.ID, s.VMID, s.AccountID, s.ServerID, s.Name, s.Operation, s.Scheduled, s.Disk, micros(s.CreatedAt), string(s.State), s.Reason, s.Percent, s.HeldGiB,
-		micros(s.At), s.Bytes, s.VirtualBytes, s.Checksum, s.Consistency, s.Image, hostKeysText(vm.VM{HostKeys: s.HostKeys}))
+		micros(s.At), s.Bytes, s.VirtualBytes, s.Checksum, s.Consistency, s.Image, hostKeysText(s.HostKeys))
 	return err
 }
 

@@ -50,19 +50,13 @@ const SnapshotResult = "snapshotId"
 // About returns what an action is about that has just been asked for of v, by name; nil
 // for v alone.
 func (a Action) About(v VM) map[string]string {
-	if n := len(v.Snapshots); a == TakeSnapshot && n > 0 {
+	switch n := len(v.Snapshots); {
+	case a == TakeSnapshot && n > 0:
 		return map[string]string{SnapshotResult: v.Snapshots[n-1].ID}
+	case a == Restore:
+		return map[string]string{SnapshotResult: v.From}
 	}
 	return nil
-}
-
-// Time returns how long an operation may take: a guest may take a minute to power off,
-// and ten to answer; a snapshot is as large as its disk.
-func (a Action) Time() time.Duration {
-	if a == TakeSnapshot {
-		return 6 * time.Hour
-	}
-	return 15 * time.Minute
 }
 
 // Foiled returns why an agent can't do what o was for, "" while it may.
@@ -79,9 +73,8 @@ func (o Operation) Fulfilled(v VM, seen Sighting) bool {
 		s, ok := seen.Snapshot(o.Result[SnapshotResult])
 		return ok && s.State == SnapshotThere
 	}
-	want := Ready
 	if v.Goal == Halt {
-		want = Halted
+		return seen.Generation >= o.Generation && seen.Phase == Halted
 	}
-	return seen.Generation >= o.Generation && seen.Phase == want
+	return seen.Generation >= o.Generation && seen.Phase == Ready && seen.Disk == v.Boots()
 }

@@ -51,8 +51,8 @@ func create(s *session.Session) *cobra.Command {
 			"begins with #!, or MIME multipart, of at most 16 KiB; - is standard input. It may hold secrets: nobody is\n" +
 			"shown it again. The server where the VM runs has to know it. The image has to have cloud-init.\n\n" +
 			"With --snapshot the VM is made of a snapshot, on the server where that is: another machine, with its own name,\n" +
-			"host keys and machine id. `cpucloud vm snapshot list` tells their ids. With --export it is made of an export, on the\n" +
-			"cheapest server that fits; `cpucloud vm export list` tells their ids.\n\n" +
+			"host keys and machine id: `cpucloud vm create staging --snapshot ID`. `cpucloud vm snapshot list` tells ids.\n" +
+			"With --export it is made of an export, on the cheapest server that fits; `cpucloud vm export list` tells ids.\n\n" +
 			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
 			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
@@ -154,7 +154,7 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 	d.VM = client.VMConfiguration{Name: name, Hostname: w.hostname}
 	var err error
 	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {
-		return d, fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", w.checksum)
+		return d, badChecksum(w.checksum)
 	}
 	if d.UserData, err = readUserData(s, w.userData); err != nil {
 		return d, err
@@ -172,6 +172,10 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 		d.RequestID, err = s.NewRequestID()
 	}
 	return d, err
+}
+
+func badChecksum(text string) error {
+	return fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", text)
 }
 
 // sshKeys returns key lines for files and lines, and leaves names and

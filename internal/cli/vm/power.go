@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,9 +17,15 @@ type act struct {
 	verb, short, long string
 	examples          []string
 	do                func(c *client.Client, ctx context.Context, id, requestID string) (client.Operation, error)
-	find              func(ctx context.Context, cloud *client.Client, given string) (client.VM, error) // nil for Find
-	tell              func(s *session.Session, v client.VM)                                            // before it is done; nil for nothing
-	flags             func(f *pflag.FlagSet)                                                           // nil for none of its own
+
+	// What some have besides.
+	operands string // behind the VM's name
+	flags    func(*pflag.FlagSet)
+	find     func(ctx context.Context, cloud *client.Client, given string) (client.VM, error) // nil for Find
+	prepare  func(ctx context.Context, cloud *client.Client, args []string) error             // before it is done
+	tell     func(s *session.Session, v client.VM)                                            // and what is to be known before
+	ask      func(v client.VM) string                                                         // a question that --yes spares
+	after    func(v client.VM) error                                                          // once it has begun
 }
 
 func reboot(s *session.Session) *cobra.Command {
@@ -112,13 +119,13 @@ func findDeleted(ctx context.Context, cloud *client.Client, given string) (clien
 }
 
 func (a act) command(s *session.Session) *cobra.Command {
-	wait, timeout := false, defaultTimeout
+	wait, yes, timeout := false, a.ask == nil, defaultTimeout
 	var dry session.DryRun
 	cmd := &cobra.Command{
-		Use: a.verb + " NAME|ID", Short: a.short,
+		Use: a.verb + " NAME|ID" + a.operands, Short: a.short,
 		Long:              a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before.",
 		Example:           session.Lines(a.examples...),
-		Args:              cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1 + strings.Count(a.operands, " ")),
 		ValidArgsFunction: only(Names(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
@@ -133,8 +140,18 @@ func (a act) command(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a.prepare != nil {
+				if err := a.prepare(cmd.Context(), cloud, args); err != nil {
+					return err
+				}
+			}
 			if a.tell != nil {
 				a.tell(s, v)
+			}
+			if !yes && !bool(dry) {
+				if yes, err = s.Confirm(a.ask(v), "--yes"); err != nil || !yes {
+					return err
+				}
 			}
 			request, err := s.NewRequestID()
 			if err != nil {
@@ -145,6 +162,11 @@ func (a act) command(s *session.Session) *cobra.Command {
 				return err
 			}
 			dry.Note(s)
+			if a.after != nil && !bool(dry) {
+				if err := a.after(v); err != nil {
+					return err
+				}
+			}
 			if wait && !bool(dry) {
 				if o, err = ended(cmd.Context(), cloud, v, o, timeout); err != nil {
 					return err
@@ -156,6 +178,9 @@ func (a act) command(s *session.Session) *cobra.Command {
 	dry.Bind(cmd)
 	if a.flags != nil {
 		a.flags(cmd.Flags())
+	}
+	if a.ask != nil {
+		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is done and the virtual machine answers")
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to wait")

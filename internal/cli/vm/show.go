@@ -56,6 +56,9 @@ func details(v client.VM) session.Table {
 	if text := drained(v); text != "" {
 		t.Add("warning:", text+"; move what is on it")
 	}
+	if v.Rescue != nil {
+		t.Add("rescue:", "in rescue since "+when(v.Rescue.Since)+"; `cpucloud vm unrescue "+v.Name+"` goes back")
+	}
 	if v.Power != "" && v.Power != client.PowerOn {
 		t.Add("power:", v.Power)
 	}
