@@ -173,10 +173,10 @@ func (r *rig) is(o vm.Order, what string, is func(vm.ExportSeen) bool) vm.Export
 
 func stored(e vm.ExportSeen) bool { return e.Manifest != "" }
 
-// files returns what a VM's folder holds beside what it always has.
-func (r *rig) traces(id string) (names []string) {
+// traces returns the files of exports that the agent keeps.
+func (r *rig) traces() (names []string) {
 	r.Helper()
-	err := filepath.WalkDir(r.dir+"/agent", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(r.dir+"/agent", func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && (strings.HasPrefix(d.Name(), "export") || strings.HasPrefix(d.Name(), "import")) {
 			names = append(names, d.Name())
 		}
@@ -243,7 +243,7 @@ func TestExport(t *testing.T) {
 		}
 		o.Generation, o.Exports = o.Generation+1, nil
 		r.order(o)
-		r.until(time.Minute, "nothing is left", func() bool { return len(r.sighting("0xA").Exports) == 0 && len(r.traces("0xA")) == 0 })
+		r.until(time.Minute, "nothing is left", func() bool { return len(r.sighting("0xA").Exports) == 0 && len(r.traces()) == 0 })
 		r.secretless(linkSecret, k.Identity)
 	})
 }
@@ -293,7 +293,7 @@ func TestExportIsCalledOff(t *testing.T) {
 	bubble(t, func(r *rig) {
 		s, o, _ := exporting(r)
 		begun := make(chan struct{})
-		s.refuses(func(q *http.Request) int {
+		s.refuses(func(*http.Request) int {
 			select {
 			case <-begun:
 			default:
@@ -305,7 +305,7 @@ func TestExportIsCalledOff(t *testing.T) {
 		<-begun
 		o.Generation, o.Exports = o.Generation+1, nil
 		r.order(o)
-		r.until(time.Minute, "nothing is left", func() bool { return len(r.traces("0xA")) == 0 && len(r.sighting("0xA").Exports) == 0 })
+		r.until(time.Minute, "nothing is left", func() bool { return len(r.traces()) == 0 && len(r.sighting("0xA").Exports) == 0 })
 		s.refuses(nil)
 		puts := len(s.stored())
 		time.Sleep(time.Hour)
@@ -331,7 +331,7 @@ func importing(r *rig) (*shop, vm.Order, archive.Keys) {
 	return s, b, k
 }
 
-// base returns what the disk of 0xB was made of.
+// importedText returns how what the disk of 0xB was made of begins.
 func (r *rig) importedText() string {
 	r.Helper()
 	text, err := os.ReadFile(r.dir + "/agent/vms/0xB/import.raw")
@@ -351,7 +351,7 @@ func TestVMOfExport(t *testing.T) {
 		if got := r.importedText(); got != guestText {
 			t.Errorf("the disk begins with %q", got)
 		}
-		if got := r.traces("0xB"); !slices.Equal(slices.DeleteFunc(got, func(n string) bool { return strings.HasPrefix(n, "export") }), []string{"import.raw"}) {
+		if got := r.traces(); !slices.Equal(slices.DeleteFunc(got, func(n string) bool { return strings.HasPrefix(n, "export") }), []string{"import.raw"}) {
 			t.Errorf("left are %v", got)
 		}
 		r.secretless(linkSecret, k.Identity)
@@ -377,7 +377,7 @@ func TestTamperedExportMakesNoVM(t *testing.T) {
 		"a chunk cut short":        func(s *shop, _ *rig) { s.change("/00000-", func(b []byte) []byte { return b[:len(b)-1] }) },
 		"a chunk that is gone":     func(s *shop, _ *rig) { s.change("/00000-", func([]byte) []byte { return nil }) },
 		"one byte of the manifest": func(s *shop, _ *rig) { s.change("manifest", flip) },
-		"another account's chunk": func(s *shop, r *rig) {
+		"another account's chunk": func(_ *shop, r *rig) {
 			k, err := archive.NewKeys()
 			if err != nil {
 				r.Fatal(err)
@@ -399,8 +399,8 @@ func TestTamperedExportMakesNoVM(t *testing.T) {
 				if seen := r.sighting("0xB"); !strings.Contains(seen.Reason, "the export is damaged") || seen.Elsewhere {
 					t.Errorf("told %+v", seen)
 				}
-				if r.starts("0xB") != 0 || r.disk("0xB") != "" || slices.ContainsFunc(r.traces("0xB"), func(n string) bool { return strings.HasPrefix(n, "import") }) {
-					t.Errorf("%d starts, disk %q, left are %v", r.starts("0xB"), r.disk("0xB"), r.traces("0xB"))
+				if r.starts("0xB") != 0 || r.disk("0xB") != "" || slices.ContainsFunc(r.traces(), func(n string) bool { return strings.HasPrefix(n, "import") }) {
+					t.Errorf("%d starts, disk %q, left are %v", r.starts("0xB"), r.disk("0xB"), r.traces())
 				}
 				r.secretless(linkSecret, k.Identity)
 			})

@@ -42,7 +42,7 @@ func (r exportRow) export() (vm.Export, error) {
 	}
 	var err error
 	if e.Identity, err = base64.StdEncoding.DecodeString(r.Identity); err != nil {
-		return e, fmt.Errorf("the key of export %s is damaged", r.ID) //nolint:errorlint // the error would say a part of it
+		return e, fmt.Errorf("the key of export %s is damaged", r.ID) // without the error, which would say a part of it
 	}
 	return e, nil
 }
@@ -154,7 +154,7 @@ func (t *Tx) KeptAccountKey(ctx context.Context, accountID string) ([]byte, erro
 	}
 	sealed, err := base64.StdEncoding.DecodeString(k.Sealed)
 	if err != nil {
-		return nil, fmt.Errorf("the key of account %s is damaged", accountID) //nolint:errorlint // the error would say a part of it
+		return nil, fmt.Errorf("the key of account %s is damaged", accountID) // without the error, which would say a part of it
 	}
 	return sealed, nil
 }

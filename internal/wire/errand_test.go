@@ -104,8 +104,12 @@ func TestGarbageOfExports(t *testing.T) {
 	t.Parallel()
 	client := join(t, newControl(1), direct{})
 	for i, list := range [][]vm.ExportSeen{
-		make([]vm.ExportSeen, 65), {{ID: ""}}, {{ID: strings.Repeat("x", 65)}}, {{ID: "exp_1", Through: -1}},
-		{{ID: "exp_1", Manifest: strings.Repeat("0", 65)}}, {{ID: "exp_1", Reason: strings.Repeat("x", 2049)}},
+		make([]vm.ExportSeen, 65),
+		{{ID: ""}},
+		{{ID: strings.Repeat("x", 65)}},
+		{{ID: "exp_1", Through: -1}},
+		{{ID: "exp_1", Manifest: strings.Repeat("0", 65)}},
+		{{ID: "exp_1", Reason: strings.Repeat("x", 2049)}},
 	} {
 		report := vm.Report{Sequence: int64(i + 1), VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Exports: list}}}
 		if _, _, err := client.Sync(t.Context(), report, vm.List{}, 0); !fault.Is(err, fault.Invalid) {

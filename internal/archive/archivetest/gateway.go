@@ -49,47 +49,47 @@ type Gateway struct {
 }
 
 // Start starts a server, which ends with the test.
-func Start(t testing.TB) *Gateway {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "s3") // a socket's path may be 107 bytes long
+func Start(tb testing.TB) *Gateway {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "s3") //nolint:usetesting // a socket's path may be 107 bytes long
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	g := &Gateway{folder: filepath.Join(dir, "data")}
 	for _, d := range []string{filepath.Join(g.folder, bucket), filepath.Join(dir, "meta")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	socket := filepath.Join(dir, "socket")
-	run(t, dir, socket, g.folder)
+	run(tb, dir, socket, g.folder)
 	server := httptest.NewServer(g.proxy(socket))
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	g.URL, g.Host = server.URL, strings.TrimPrefix(server.URL, "http://")
-	g.await(t)
+	g.await(tb)
 	return g
 }
 
 // run starts the process.
-func run(t testing.TB, dir, socket, folder string) {
-	t.Helper()
+func run(tb testing.TB, dir, socket, folder string) {
+	tb.Helper()
 	out, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	cmd := exec.Command(Program(t), "--port", socket, "--quiet", "posix", "--sidecar", filepath.Join(dir, "meta"), folder)
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), Program(tb), "--port", socket, "--quiet", "posix", "--sidecar", filepath.Join(dir, "meta"), folder)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+AccessKey, "ROOT_SECRET_ACCESS_KEY="+Secret)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if text, err := os.ReadFile(out.Name()); err == nil && t.Failed() {
-			t.Logf("the S3 server says:\n%.4000s", text)
+		if text, err := os.ReadFile(out.Name()); err == nil && tb.Failed() {
+			tb.Logf("the S3 server says:\n%.4000s", text)
 		}
 		_ = out.Close()
 	})
@@ -99,8 +99,8 @@ func run(t testing.TB, dir, socket, folder string) {
 var building sync.Mutex
 
 // Program returns the path of versitygw, which it builds unless `make` did before.
-func Program(t testing.TB) string {
-	t.Helper()
+func Program(tb testing.TB) string {
+	tb.Helper()
 	building.Lock()
 	defer building.Unlock()
 	_, here, _, _ := runtime.Caller(0)
@@ -109,10 +109,10 @@ func Program(t testing.TB) string {
 	if _, err := os.Stat(program); err == nil {
 		return program
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if out, err := exec.Command("make", "-C", root, "build/tools/versitygw").CombinedOutput(); err != nil {
-		t.Fatalf("make build/tools/versitygw: %v\n%s", err, out)
+	if out, err := exec.CommandContext(tb.Context(), "make", "-C", root, "build/tools/versitygw").CombinedOutput(); err != nil {
+		tb.Fatalf("make build/tools/versitygw: %v\n%s", err, out)
 	}
 	return program
 }
@@ -146,19 +146,22 @@ func (g *Gateway) proxy(socket string) http.Handler {
 }
 
 // await waits until the server answers.
-func (g *Gateway) await(t testing.TB) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+func (g *Gateway) await(tb testing.TB) {
+	tb.Helper()
+	deadline, tick := time.NewTimer(20*time.Second), time.NewTicker(20*time.Millisecond)
+	defer deadline.Stop()
+	defer tick.Stop()
 	store := g.Store("")
 	for {
-		_, err := store.List(t.Context(), "none")
+		_, err := store.List(tb.Context(), "none")
 		if err == nil {
 			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the S3 server does not answer: %v", err)
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			tb.Fatalf("the S3 server does not answer: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -191,18 +194,21 @@ func (g *Gateway) Credentials() s3.Credentials {
 	return s3.Credentials{AccessKey: AccessKey, SecretKey: Secret}
 }
 
+// now is the clock of stores.
+var now = time.Now //nolint:forbidigo // a process knows no other time
+
 // Store returns the store as who has its keys uses it.
 func (g *Gateway) Store(prefix string) *s3.Store {
 	l, err := s3.ParseLocation(g.Address(prefix))
 	if err != nil {
 		panic(err) //nolint:forbidigo // a test's own mistake
 	}
-	return s3.New(s3.Config{Location: l, Credentials: g.Credentials(), Now: time.Now})
+	return s3.New(s3.Config{Location: l, Credentials: g.Credentials(), Now: now})
 }
 
 // Files returns what lies on the server's disk, by name.
-func (g *Gateway) Files(t testing.TB) map[string][]byte {
-	t.Helper()
+func (g *Gateway) Files(tb testing.TB) map[string][]byte {
+	tb.Helper()
 	files := map[string][]byte{}
 	root := filepath.Join(g.folder, bucket)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -217,20 +223,20 @@ func (g *Gateway) Files(t testing.TB) map[string][]byte {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return files
 }
 
 // Change replaces an object on the server's disk; nil removes it.
-func (g *Gateway) Change(t testing.TB, name string, body []byte) {
-	t.Helper()
+func (g *Gateway) Change(tb testing.TB, name string, body []byte) {
+	tb.Helper()
 	path := filepath.Join(g.folder, bucket, name)
 	err := os.Remove(path)
 	if err == nil && body != nil {
 		err = os.WriteFile(path, body, 0o600)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
