@@ -194,8 +194,9 @@ func (x *exporter) store(ctx context.Context, j job, kept *exported, source, spo
 // settle notes how a try ended. One that can't work is not repeated.
 func (x *exporter) settle(ctx context.Context, j job, kept *exported, err error) {
 	jobs, _ := x.book.exports()
-	if !slices.Contains(jobs, j) {
-		return // it is no longer asked for
+	if !slices.Contains(jobs, j) { // it is no longer asked for
+		x.forget(ctx, j)
+		return
 	}
 	if err == nil {
 		delete(x.tries, j.ID)
@@ -255,13 +256,7 @@ func (x *exporter) sweep(ctx context.Context, jobs []job) {
 			if wanted[j.file()] {
 				continue
 			}
-			if err := x.folder.remove(j.file()); err != nil {
-				x.Log.WarnContext(ctx, "what was kept of an export is not removed", "vm_id", vmID, "export_id", seen.ID, "error", err)
-			}
-			delete(x.tries, seen.ID)
-			x.book.update(ctx, vmID, func(e *entry) {
-				e.exports = slices.DeleteFunc(slices.Clone(e.exports), func(s vm.ExportSeen) bool { return s.ID == seen.ID })
-			})
+			x.forget(ctx, j)
 		}
 	}
 	if x.swept {
@@ -271,6 +266,17 @@ func (x *exporter) sweep(ctx context.Context, jobs []job) {
 	if err := errors.Join(x.folder.remove(exportSpool), x.folder.sweepExports(wanted)); err != nil {
 		x.Log.WarnContext(ctx, "what earlier exports have left is not removed", "error", err)
 	}
+}
+
+// forget removes what is kept of an export.
+func (x *exporter) forget(ctx context.Context, j job) {
+	if err := x.folder.remove(j.file()); err != nil {
+		x.Log.WarnContext(ctx, "what was kept of an export is not removed", "vm_id", j.vmID, "export_id", j.ID, "error", err)
+	}
+	delete(x.tries, j.ID)
+	x.book.update(ctx, j.vmID, func(e *entry) {
+		e.exports = slices.DeleteFunc(slices.Clone(e.exports), func(s vm.ExportSeen) bool { return s.ID == j.ID })
+	})
 }
 
 // exported returns what is told of exports, by VM.
