@@ -130,7 +130,7 @@ func (f *folder) purge(id string, n int64) error {
 
 // discard removes what is kept beside disk n of a VM, which is not there.
 func (f *folder) discard(id string, n int64) error {
-	for _, file := range []string{snapshotBase, importFile, importNote, importBase, baseFile, userDataFile} {
+	for _, file := range []string{snapshotBase, importFile, importNote, importBase, instanceFile, baseFile, userDataFile} {
 		if err := f.remove(filepath.Join(vmsDir, id, numbered(file, n))); err != nil {
 			return fmt.Errorf("purge disk %d: %w", n, err)
 		}

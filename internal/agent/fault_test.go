@@ -89,7 +89,7 @@ func TestSickDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; n <= len(steps); n++ {
+			for n := 1; n <= len(steps); n += tt.count { // each step fails once
 				bubble(t, func(r *rig) {
 					d := &sickDisk{first: n, count: tt.count, with: tt.with}
 					r.config = agent.WithFault(r.config, d.fault)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -53,7 +54,11 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	if err := k.count(ctx, o.ID); err != nil {
 		return err
 	}
-	n := k.sight(o.ID).boots(o)
+	there := k.sight(o.ID)
+	n := there.boots(o)
+	if len(there.Disks) > 0 && !slices.Contains(there.Disks, n) { // it had one
+		return fmt.Errorf("disk %d is not there", n)
+	}
 	base, err := k.base(ctx, o, n)
 	if err != nil {
 		return err
@@ -92,6 +97,9 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 func (k *keeper) attached(ctx context.Context, o vm.Order, n int64, disk hypervisor.Disk) ([]hypervisor.Disk, error) {
 	disks := []hypervisor.Disk{disk}
 	if r := o.Rescue; r != nil && n == r.Disk {
+		if !slices.Contains(k.sight(o.ID).Disks, o.Disk) { // which is never made here
+			return nil, fmt.Errorf("disk %d is not there", o.Disk)
+		}
 		base, err := k.base(ctx, o, o.Disk)
 		if err != nil {
 			return nil, err
@@ -195,15 +203,18 @@ func (k *keeper) seed(o vm.Order, n int64, link network.Link) error {
 	return nil
 }
 
-// instance returns who the guest on disk n is: each disk is another instance, so that
-// cloud-init sets a new one up.
+// instance returns who the guest on disk n is: another one on each that was made of an image,
+// so that cloud-init sets it up.
 func (k *keeper) instance(o vm.Order, n int64) (seed.Seed, error) {
-	s := seed.Seed{InstanceID: keyOf(o.ID, n), Hostname: o.Hostname, SSHKeys: o.SSHKeys}
+	instance, err := k.instanceID(o.ID, n)
+	if err != nil {
+		return seed.Seed{}, err
+	}
+	s := seed.Seed{InstanceID: instance, Hostname: o.Hostname, SSHKeys: o.SSHKeys}
 	if r := o.Rescue; r != nil && n == r.Disk {
 		s.SSHKeys = []string{r.Key}
 		return s, nil
 	}
-	var err error
 	s.UserData, err = k.userData(o, n)
 	return s, err
 }

@@ -68,7 +68,7 @@ func (k *keeper) save(ctx context.Context, o vm.Order, ask vm.SnapshotAsk) error
 		return ctx.Err()
 	}
 	if kept, err := k.folder.snapshot(o.ID, ask.ID); err != nil || kept.ID != "" {
-		k.book.snapshot(ctx, o.ID, ask.ID, func(s *snapshot) { s.SnapshotSeen = kept })
+		k.book.snapshot(ctx, o.ID, ask.ID, func(s *snapshot) { s.SnapshotSeen = kept.SnapshotSeen })
 		return err
 	}
 	index, disk, err := k.source(o, ask.Disk)
@@ -137,7 +137,11 @@ func (k *keeper) copy(ctx context.Context, o vm.Order, ask vm.SnapshotAsk, b hyp
 	if seen.Checksum, seen.Bytes, err = checksumOf(ctx, f); err != nil {
 		return seen, err
 	}
-	return seen, k.folder.keepSnapshot(o.ID, f, seen)
+	instance, err := k.instanceID(o.ID, ask.Disk)
+	if err != nil {
+		return seen, err
+	}
+	return seen, k.folder.keepSnapshot(o.ID, f, snapshotRecord{seen, instance})
 }
 
 // copied returns a function that tells how far a copy is, once a second at most.
@@ -184,11 +188,11 @@ func (k *keeper) settleSnapshot(ctx context.Context, t Task, err error) {
 // restored returns what a disk is made of that is to be as in a snapshot: a file of
 // its own, so that whatever becomes of the snapshot is nothing to the disk.
 func (k *keeper) restored(ctx context.Context, id string, n int64, from string) (image.Base, error) {
-	owner, seen, err := k.folder.findSnapshot(from)
+	owner, kept, err := k.folder.findSnapshot(from)
 	if err != nil {
 		return image.Base{}, err
 	}
-	if seen.ID == "" {
+	if kept.ID == "" {
 		return image.Base{}, fault.Newf(fault.Invalid, "the snapshot %s, of which the disk was to be made, is not on this server any more", from)
 	}
 	name := filepath.Join(vmsDir, id, numbered(snapshotBase, n))
@@ -196,12 +200,25 @@ func (k *keeper) restored(ctx context.Context, id string, n int64, from string) 
 		return image.Base{}, fmt.Errorf("take over snapshot: %w", err)
 	}
 	k.book.tell(ctx, id, keyOf("image", n), "the snapshot is checked")
-	err = k.verify(ctx, name, seen)
+	err = k.verify(ctx, name, kept.SnapshotSeen)
 	if err != nil {
 		return image.Base{}, errors.Join(err, k.folder.remove(name))
 	}
 	k.book.tell(ctx, id, keyOf("image", n), "the snapshot is checked and whole")
-	return image.Base{Path: filepath.Join(k.folder.path, name), Format: string(hypervisor.QCOW2), VirtualBytes: seen.VirtualBytes, Checksum: seen.Checksum}, nil
+	if owner == id { // else it is another machine
+		if err := k.folder.write(instanceName(id, n), kept.Instance, true); err != nil {
+			return image.Base{}, err
+		}
+	}
+	return image.Base{Path: filepath.Join(k.folder.path, name), Format: string(hypervisor.QCOW2), VirtualBytes: kept.VirtualBytes, Checksum: kept.Checksum}, nil
+}
+
+// instanceID returns who the guest on disk n of a VM is: each disk is another instance,
+// but for one that was restored, which goes on as the one that it was.
+func (k *keeper) instanceID(id string, n int64) (string, error) {
+	instance := keyOf(id, n)
+	_, err := k.folder.read(instanceName(id, n), &instance)
+	return instance, err
 }
 
 // verify returns an Invalid fault when the file called name is not what a snapshot was.

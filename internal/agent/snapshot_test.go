@@ -236,3 +236,47 @@ func TestVMOfADamagedSnapshot(t *testing.T) {
 		}
 	})
 }
+
+// A VM that is restored goes on as the machine that it was, also from a snapshot of a disk
+// that was restored; one that is made of a snapshot is another one.
+func TestRestoredIsTheSameMachine(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		instance := func(id string) string {
+			text, err := os.ReadFile(r.dir + "/agent/vms/" + id + "/seed.iso")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rest, _ := strings.Cut(string(text), "instance-id: ")
+			line, _, _ := strings.Cut(rest, "\n")
+			return line
+		}
+		o := saving(r)
+		r.order(o)
+		r.comes(o, vm.SnapshotThere)
+		for n := int64(3); n < 7; n += 2 {
+			o.Generation, o.Disk, o.From = n, n, o.Snapshots[0].ID
+			r.order(o)
+			r.reaches("0xA", n, vm.Ready)
+			if got := instance("0xA"); r.sighting("0xA").Disk != n || got != `"0xA"` {
+				t.Errorf("restored to disk %d it runs on %d and is %s", n, r.sighting("0xA").Disk, got)
+			}
+			o.Generation, o.Snapshots = n+1, []vm.SnapshotAsk{{ID: fmt.Sprint("snap_", n), Disk: n, Goal: vm.MakeSnapshot}}
+			r.order(o)
+			r.comes(o, vm.SnapshotThere)
+		}
+		copied := order("0xB", 1, ssh)
+		copied.Address, copied.From = netip.MustParseAddr("127.77.0.2"), o.Snapshots[0].ID
+		r.order(copied)
+		r.reaches("0xB", 1, vm.Ready)
+		if got := instance("0xB"); got != `"0xB"` {
+			t.Errorf("made of a snapshot it is %s", got)
+		}
+		o.Generation, o.Disk, o.From = 20, 20, "" // reinstalled
+		r.order(o)
+		r.reaches("0xA", 20, vm.Ready)
+		if got := instance("0xA"); got != `"0xA-20"` {
+			t.Errorf("reinstalled it is %s", got)
+		}
+	})
+}

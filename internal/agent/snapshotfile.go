@@ -23,7 +23,19 @@ const (
 	snapshotDisk = ".qcow2"
 	snapshotNote = ".json"
 	snapshotBase = "snapshot.qcow2"
+	// instanceFile, beside a disk that was restored, says who its guest is.
+	instanceFile = "instance.json"
 )
+
+// snapshotRecord is what is kept of a snapshot.
+type snapshotRecord struct {
+	vm.SnapshotSeen
+	Instance string `json:"instance"` // who the guest on the disk is, see keeper.instance
+}
+
+func instanceName(id string, n int64) string {
+	return filepath.Join(vmsDir, id, numbered(instanceFile, n))
+}
 
 func snapshotName(vmID, id string) string {
 	return filepath.Join(vmsDir, vmID, snapshotsDir, id+snapshotDisk)
@@ -34,11 +46,11 @@ func snapshotNoteName(vmID, id string) string {
 }
 
 // snapshot returns what is kept of a snapshot; its id is "" when there is none.
-func (f *folder) snapshot(vmID, id string) (seen vm.SnapshotSeen, err error) {
-	if _, err := f.read(snapshotNoteName(vmID, id), &seen); err != nil {
-		return vm.SnapshotSeen{}, err
+func (f *folder) snapshot(vmID, id string) (kept snapshotRecord, err error) {
+	if _, err := f.read(snapshotNoteName(vmID, id), &kept); err != nil {
+		return snapshotRecord{}, err
 	}
-	return seen, nil
+	return kept, nil
 }
 
 // snapshots returns the snapshots of a VM, ordered by id.
@@ -58,7 +70,7 @@ func (f *folder) snapshots(vmID string) ([]vm.SnapshotSeen, error) {
 		}
 		seen, readErr := f.snapshot(vmID, id)
 		if readErr == nil && seen.ID == id {
-			found = append(found, seen)
+			found = append(found, seen.SnapshotSeen)
 		}
 		err = errors.Join(err, readErr)
 	}
@@ -67,17 +79,17 @@ func (f *folder) snapshots(vmID string) ([]vm.SnapshotSeen, error) {
 
 // findSnapshot returns whose a snapshot is, and what is kept of it; its id is "" when
 // no VM on this server has it.
-func (f *folder) findSnapshot(id string) (vmID string, seen vm.SnapshotSeen, err error) {
+func (f *folder) findSnapshot(id string) (vmID string, kept snapshotRecord, err error) {
 	if !snapshotPattern.MatchString(id) {
-		return "", seen, nil
+		return "", kept, nil
 	}
 	ids, err := f.vmIDs()
 	for _, vmID := range ids {
-		if seen, err := f.snapshot(vmID, id); err != nil || seen.ID != "" {
-			return vmID, seen, err
+		if kept, err := f.snapshot(vmID, id); err != nil || kept.ID != "" {
+			return vmID, kept, err
 		}
 	}
-	return "", seen, err
+	return "", kept, err
 }
 
 // beginSnapshot returns an empty file for one, under another name than it will have.
@@ -101,8 +113,8 @@ func (f *folder) beginSnapshot(vmID, id string) (*os.File, error) {
 }
 
 // keepSnapshot makes the file of one, which is finished, last, and then its record.
-func (f *folder) keepSnapshot(vmID string, file *os.File, seen vm.SnapshotSeen) error {
-	name := snapshotName(vmID, seen.ID)
+func (f *folder) keepSnapshot(vmID string, file *os.File, kept snapshotRecord) error {
+	name := snapshotName(vmID, kept.ID)
 	err := f.step("sync", name)
 	if err == nil {
 		err = file.Sync()
@@ -119,7 +131,7 @@ func (f *folder) keepSnapshot(vmID string, file *os.File, seen vm.SnapshotSeen) 
 	if err := f.syncFolder(filepath.Dir(filepath.Dir(name))); err != nil {
 		return err
 	}
-	return f.write(snapshotNoteName(vmID, seen.ID), seen, true)
+	return f.write(snapshotNoteName(vmID, kept.ID), kept, true)
 }
 
 // dropSnapshot removes all that there is of one, its record first; nothing is no error.

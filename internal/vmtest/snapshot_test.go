@@ -30,6 +30,8 @@ func TestSnapshots(t *testing.T) { //nolint:paralleltest // see TestLife
 		t.Errorf("the guest saw %s errors of its disk", state)
 	}
 
+	const hostKey = "dropbearkey -y -f /etc/dropbear/host_key | grep ^ssh-"
+
 	// Of each another machine is made, with what was on the disk then.
 	for from, want := range map[string]string{one.ID: "one", two.ID: "two"} {
 		d := c.wish("copy-"+want, "")
@@ -47,13 +49,39 @@ func TestSnapshots(t *testing.T) { //nolint:paralleltest // see TestLife
 		if name := other.run("hostname"); name != "copy-"+want {
 			t.Errorf("the VM of snapshot %s calls itself %q", want, name)
 		}
-		const hostKey = "dropbearkey -y -f /etc/dropbear/host_key | grep ^ssh-"
 		if other.run(hostKey) == guest.run(hostKey) {
 			t.Errorf("the VM of snapshot %s has the host key of the one that it is of", want)
 		}
 		if other.run("cat /etc/machine-id") == guest.run("cat /etc/machine-id") {
 			t.Errorf("the VM of snapshot %s has the machine id of the one that it is of", want)
 		}
+	}
+
+	// It is restored, also when everything is killed: the same machine, with what was on the disk then.
+	for _, r := range []struct {
+		from client.Snapshot
+		want string
+		kill bool
+	}{{one, "one", false}, {two, "two", true}} {
+		key := guest.run(hostKey)
+		o, err := c.anna.RestoreVM(t.Context(), id, r.from.ID, "restore "+r.want)
+		if err != nil {
+			t.Fatalf("restore %s: %v", r.want, err)
+		}
+		if r.kill {
+			c.restart()
+		}
+		if o, err = c.anna.WaitOperation(t.Context(), o.ID); err != nil || o.Outcome != client.OperationSucceeded {
+			t.Fatalf("restore %s: %+v, %v", r.want, o, err)
+		}
+		guest = c.login("root", address)
+		if got := guest.run("cat /root/kept"); got != r.want {
+			t.Errorf("restored from %s the guest says %q", r.want, got)
+		}
+		if now := guest.run(hostKey); now != key {
+			t.Errorf("restored from %s the guest has another host key", r.want)
+		}
+		guest.run("echo three > /root/kept && sync")
 	}
 
 	// One that is off has its disk copied as well.

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -50,7 +51,8 @@ func (d *Driver) Backup(ctx context.Context, id string, b hypervisor.Backup) (hy
 	return hypervisor.Crash, nil
 }
 
-// copyTo puts the file at path in place of what target contains.
+// copyTo puts the file at path in place of what target contains. What lies on another
+// file does so no longer, as is promised of a copy: here it has zeroes in its place.
 func copyTo(target *os.File, path string) error {
 	from, err := os.Open(path)
 	if err != nil {
@@ -60,7 +62,19 @@ func copyTo(target *os.File, path string) error {
 	if err := target.Truncate(0); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.NewOffsetWriter(target, 0), from)
+	if _, err = io.Copy(io.NewOffsetWriter(target, 0), from); err != nil {
+		return err
+	}
+	head := make([]byte, 512)
+	if _, err := target.ReadAt(head, 0); err != nil || !bytes.HasPrefix(head, []byte("QFI\xfb")) {
+		return nil //nolint:nilerr // it is a raw disk, of which nothing is to be done
+	}
+	// A qcow2 file names what it lies on in these bytes, and its format in this extension.
+	clear(head[8:20])
+	if i := bytes.Index(head, []byte{0xe2, 0x79, 0x2a, 0xca}); i > 0 {
+		clear(head[i:])
+	}
+	_, err = target.WriteAt(head, 0)
 	return err
 }
 
