@@ -367,6 +367,27 @@ func TestVMOfExport(t *testing.T) {
 	})
 }
 
+// A VM is restored from an export: it gets another disk, and keeps the one that it has.
+func TestRestoreFromExport(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		_, b, k := importing(r)
+		o := order("0xA", 9, ssh)
+		o.From, o.Disk = b.From, 9
+		r.order(o)
+		r.reaches("0xA", 9, vm.Ready)
+		for _, name := range []string{"import-9.raw", "disk-9.qcow2", "disk.qcow2"} {
+			if text, err := os.ReadFile(r.dir + "/agent/vms/0xA/" + name); err != nil || name == "import-9.raw" && !strings.HasPrefix(string(text), guestText) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		r.secretless(linkSecret, k.Identity)
+		o.Generation, o.Disk, o.From, o.Purge = 10, 0, "", []int64{9}
+		r.order(o)
+		r.until(time.Minute, "nothing of the other disk is left", func() bool { return len(r.traces()) == 0 })
+	})
+}
+
 // Whatever was done to what is in the store: no disk is made of it, and the VM is Broken
 // with nothing of it left.
 func TestTamperedExportMakesNoVM(t *testing.T) {

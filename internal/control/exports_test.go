@@ -552,3 +552,36 @@ func TestKeysOfExports(t *testing.T) {
 		wantFault(t, "with another export's key", err, fault.Internal)
 	})
 }
+
+// A VM is restored from an export of its account: it gets another disk, and the export
+// stays as long as that is made.
+func TestRestoreFromExport(t *testing.T) {
+	t.Parallel()
+	withStore(t, func(t *testing.T, x *exporting) {
+		e := x.done()
+		bert := x.account("Bert", 40*price)
+		berts := x.deploy(bert)
+		x.a.reports(vm.Ready, berts)
+		_, err := x.Operate(t.Context(), bert, berts, vm.Restore, "", x.Restore(e.ID))
+		wantFault(t, "another account's", err, fault.NotFound)
+		_, err = x.Operate(t.Context(), x.anna, x.vm, vm.Restore, "", x.Restore("exp_none"))
+		wantFault(t, "an unknown one", err, fault.NotFound)
+
+		o, err := x.Operate(t.Context(), x.anna, x.vm, vm.Restore, "", x.Restore(e.ID))
+		x.must("Operate", err)
+		v := x.stored(x.vm)
+		want(t, "from", v.From, e.ID)
+		want(t, "disk", v.Disk, v.Generation)
+		want(t, "about", o.Result, map[string]string{vm.ExportResult: e.ID})
+		_, err = x.DeleteExport(t.Context(), x.anna, e.ID)
+		wantFault(t, "deleted while the VM is restored", err, fault.Conflict)
+		x.restores(t, x.a, x.vm, e.ID)
+		x.must("Observe", x.a.sees(vm.Sighting{ID: x.vm, Generation: v.Generation, Phase: vm.Ready, Disk: v.Disk, Disks: []vm.DiskSeen{{Number: 0}, {Number: v.Disk}}}))
+		_, err = x.RunErrand(t.Context(), x.a.id, vm.Errand{VM: x.vm, Export: e.ID, Name: archive.ManifestName})
+		wantFault(t, "once the disk is there", err, fault.NotFound)
+		_, err = x.DeleteExport(t.Context(), x.anna, e.ID)
+		x.must("DeleteExport", err)
+		_, err = x.Operate(t.Context(), x.anna, x.vm, vm.Restore, "", x.Restore(e.ID))
+		wantFault(t, "once it is deleted", err, fault.Conflict)
+	})
+}

@@ -62,17 +62,44 @@ func (s *Service) source(ctx context.Context, o *order) error {
 
 // sourceExport finds the export that an order's VMs are made of.
 func (s *Service) sourceExport(ctx context.Context, tx *store.Tx, o *order) (*source, error) {
+	e, err := s.wholeExport(ctx, tx, o.who.AccountID, o.wish.Export)
+	return &source{id: e.ID, name: e.ID, image: e.Image, gib: e.StorageGiB}, err
+}
+
+// wholeExport returns an export of an account that disks can be made of. Returns NotFound
+// for an unknown or foreign one, Conflict for one that is not done.
+func (s *Service) wholeExport(ctx context.Context, tx *store.Tx, accountID, exportID string) (vm.Export, error) {
 	if s.Archive == nil {
-		return nil, errNoArchive
+		return vm.Export{}, errNoArchive
 	}
-	e, err := ownExport(ctx, tx, o.who.AccountID, o.wish.Export)
-	if err != nil {
-		return nil, err
+	e, err := ownExport(ctx, tx, accountID, exportID)
+	if err == nil && e.State != vm.Exported {
+		err = fault.Newf(fault.Conflict, "the export is %s; a VM can be made of one that is %s", e.State, vm.Exported)
 	}
-	if e.State != vm.Exported {
-		return nil, fault.Newf(fault.Conflict, "the export is %s; a VM can be made of one that is %s", e.State, vm.Exported)
+	return e, err
+}
+
+// restoreExport gives a VM a disk as in an export of its account.
+func (s *Service) restoreExport(exportID string) Amendment {
+	return func(ctx context.Context, tx *store.Tx, v *vm.VM) error {
+		e, err := s.wholeExport(ctx, tx, v.AccountID, exportID)
+		if err != nil {
+			return err
+		}
+		if e.StorageGiB > v.Spec.StorageGiB {
+			return fault.Newf(fault.Conflict, "the disk in the export has %d GiB, that of VM %s has %d; resize it first", e.StorageGiB, v.Name, v.Spec.StorageGiB)
+		}
+		old, err := s.keepDisk(ctx, tx, v)
+		if err != nil {
+			return err
+		}
+		v.Disk, v.Turned, v.HostKeys, v.From = v.Generation, v.Generation, nil, e.ID
+		v.UserData, v.Heir = "", &old.Number
+		if v.Spec.Image != e.Image {
+			v.Spec.Image, v.Spec.ImageChecksum, v.Spec.ImagePin = e.Image, "", ""
+		}
+		return nil
 	}
-	return &source{id: e.ID, name: e.ID, image: e.Image, gib: e.StorageGiB}, nil
 }
 
 // gibOf returns in how many GiB so many bytes fit.

@@ -127,11 +127,14 @@ func (t *Tx) ExportUse(ctx context.Context, accountID string) (ExportUse, error)
 		FROM exports WHERE account_id = ?`, accountID)
 }
 
-// MadeOfExport returns the names of up to limit VMs that are being made of an export.
+// MadeOfExport returns the names of up to limit VMs that are being made of an export, or
+// restored from it.
 func (t *Tx) MadeOfExport(ctx context.Context, id string, limit int) ([]string, error) {
 	type name struct{ Name string }
 	list, err := rows[name](ctx, t, `SELECT v.name FROM vms v JOIN exports e ON e.account_id = v.account_id
-		WHERE e.id = ? AND v.state IN ('New', 'Launching') AND v.activated_at = 0 AND v.asks LIKE ? ORDER BY v.id LIMIT ?`, id, `%"from":"`+id+`"%`, limit)
+		WHERE e.id = ? AND v.asks LIKE ?
+			AND (v.state IN ('New', 'Launching') AND v.activated_at = 0 OR EXISTS (SELECT 1 FROM operations o WHERE o.id = v.operation AND o.result LIKE ? AND o.ended_at = 0))
+		ORDER BY v.id LIMIT ?`, id, `%"from":"`+id+`"%`, `%"`+id+`"%`, limit)
 	return convert(list, func(n name) string { return n.Name }), err
 }
 
