@@ -45,6 +45,7 @@ type stub struct {
 
 	operations []doc
 	snapshots  []doc
+	exports    []doc
 	schedule   doc
 	asked      doc   // the body of the last operation on disks
 	deleted    []doc // VMs that can be undeleted
@@ -205,6 +206,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case s.exporting(w, r, route):
 	case s.snapshotting(w, r, body, route):
 	case slices.Contains(turning, path.Base(r.URL.Path)), strings.Contains(r.URL.Path, "/disks"):
 		s.turn(w, r, body)

@@ -112,6 +112,11 @@ func (s *Service) Run(ctx context.Context) {
 			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"payments", "payments were credited", s.Collect}) })
 		})
 	}
+	if s.Archive != nil {
+		running.Go(func() { // beside the others: the store of exports may be slow
+			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"exports", "exports moved on", s.TendExports}) })
+		})
+	}
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
 	}
