@@ -50,13 +50,11 @@ type vmRow struct {
 	Wish          string
 	KnownAs       string
 	Limited       bool
-	Cut           int64
 	Before        string
 	RevertAt      int64
 	Protected     bool
 	Operation     string
-	Restart       int64
-	Abrupt        bool
+	Asks          string
 	GoneAt        int64
 	UserData      string
 	HostKeys      string
@@ -74,8 +72,8 @@ func (r vmRow) vm() (vm.VM, error) {
 		Price: money.Amount(r.Price), Spent: money.Amount(r.Spent), Reserved: money.Amount(r.Reserved),
 		Epoch: time.Duration(r.Epoch) * time.Microsecond, CreatedAt: at(r.CreatedAt), ActivatedAt: at(r.ActivatedAt),
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
-		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, Cut: r.Cut, GoneAt: at(r.GoneAt),
-		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation, Restart: r.Restart, Abrupt: r.Abrupt,
+		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, GoneAt: at(r.GoneAt),
+		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation,
 		UserData: userdata.Text(r.UserData),
 	}
 	for line := range strings.Lines(r.HostKeys) {
@@ -83,6 +81,11 @@ func (r vmRow) vm() (vm.VM, error) {
 	}
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
+			return vm.VM{}, err
+		}
+	}
+	if r.Asks != "" {
+		if err := fromJSON(r.Asks, &v.Asks); err != nil {
 			return vm.VM{}, err
 		}
 	}
@@ -98,8 +101,8 @@ func (r vmRow) vm() (vm.VM, error) {
 const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v.datacenter_id, v.name, v.spec, v.goal, v.generation,
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
-	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.cut, v.gone_at,
-	v.before, v.revert_at, v.protected, v.operation, v.restart, v.abrupt, v.user_data, v.host_keys`
+	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.gone_at,
+	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -121,17 +124,21 @@ func (s *script) vms(list []vm.VM) error {
 		if err != nil {
 			return err
 		}
+		asks, err := asksText(v.Asks)
+		if err != nil {
+			return err
+		}
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, v.Cut, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt,
+			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
 			userDataText(v), hostKeysText(v),
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, cut, gone_at, before, revert_at, protected, operation, restart, abrupt, user_data, host_keys)`, lines)
+		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys)`, lines)
 	return nil
 }
 
@@ -141,6 +148,12 @@ func partsText(p vm.Parts) (string, error) {
 		return "", nil
 	}
 	return toJSON(p)
+}
+
+// asksText is how is kept what is asked of a VM's agent, "" for nothing.
+func asksText(a vm.Asks) (string, error) {
+	text, err := toJSON(a)
+	return strings.TrimPrefix(text, "{}"), err
 }
 
 // userDataText is what is kept of a VM's user data: nothing once it was Active,
@@ -180,12 +193,16 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	if err != nil {
 		return err
 	}
+	asks, err := asksText(v.Asks)
+	if err != nil {
+		return err
+	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
-		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, cut = ?, gone_at = ?,
-		before = ?, revert_at = ?, protected = ?, operation = ?, restart = ?, abrupt = ?, user_data = ?, host_keys = ? WHERE id = ?`,
+		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, gone_at = ?,
+		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
-		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, v.Cut, micros(v.GoneAt),
-		before, micros(v.RevertAt), v.Protected, v.Operation, v.Restart, v.Abrupt, userDataText(v), hostKeysText(v), v.ID)
+		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, micros(v.GoneAt),
+		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v), v.ID)
 	return err
 }
 

@@ -59,7 +59,7 @@ type VM struct {
 	Gone          bool      // its agent reported it absent, or its server is lost; its capacity is free again
 	GoneAt        time.Time // since when its address rests
 
-	Cut int64 // the generation at which connections through closed ports were last to be cut; 0 for never
+	Asks
 
 	// Before are the ports that are open again at RevertAt, unless their change is
 	// confirmed; the zero time for a change that is for good.
@@ -69,9 +69,6 @@ type VM struct {
 	Protected bool // its customer doesn't want it deleted
 
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
-
-	Restart int64 // the generation at which it was last to be started anew; 0 for never
-	Abrupt  bool  // without asking its guest
 
 	// UserData is what its guest is given to do at its first boot: its customer's
 	// secret, which the store forgets once the VM was Active or is to be removed.
@@ -139,6 +136,18 @@ const (
 	Remove Goal = "remove" // end it and purge its disk: only ever by its customer, or after an announced time
 )
 
+// Asks is what is asked of an agent for a VM beside its spec: what is to be done
+// once is named by the generation at which it was asked for, 0 for never.
+type Asks struct {
+	// Cut is when connections through closed ports are to be cut, by who has not
+	// reached it.
+	Cut int64 `json:"cut,omitempty"`
+	// Restart is when the machine is to be started anew, by who has not started it
+	// since. Abrupt says not to ask its guest.
+	Restart int64 `json:"restart,omitempty"`
+	Abrupt  bool  `json:"abrupt,omitempty"`
+}
+
 // Order asks the agent of one server for one VM. A list of orders is complete:
 // it is all that should be on the server.
 type Order struct {
@@ -146,13 +155,7 @@ type Order struct {
 	Generation int64      `json:"generation"`
 	Goal       Goal       `json:"goal"`
 	Address    netip.Addr `json:"address"`
-	// Cut is the generation at which connections through closed ports are to be
-	// cut: once, by who has not reached it.
-	Cut int64 `json:"cut,omitempty"`
-	// Restart is the generation at which the machine is to be started anew: once,
-	// by who has not started it since. Abrupt says not to ask its guest.
-	Restart int64 `json:"restart,omitempty"`
-	Abrupt  bool  `json:"abrupt,omitempty"`
+	Asks
 	// Tenant is the same for all VMs of one account on one server, and tells
 	// nothing of who that is: images that are not public are kept apart by it.
 	Tenant string `json:"tenant,omitempty"`
@@ -165,7 +168,7 @@ type Order struct {
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
 	return Order{
-		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Cut: v.Cut, Restart: v.Restart, Abrupt: v.Abrupt,
+		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Asks: v.Asks,
 		UserData: v.UserData, Spec: v.Spec,
 	}
 }
