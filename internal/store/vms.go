@@ -58,6 +58,7 @@ type vmRow struct {
 	GoneAt        int64
 	UserData      string
 	HostKeys      string
+	Labels        string
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -74,7 +75,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, GoneAt: at(r.GoneAt),
 		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation,
-		UserData: userdata.Text(r.UserData),
+		UserData: userdata.Text(r.UserData), Labels: labelsOf(r.Labels),
 	}
 	for line := range strings.Lines(r.HostKeys) {
 		v.HostKeys = append(v.HostKeys, hostkey.Key(strings.TrimSuffix(line, "\n")))
@@ -102,7 +103,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.gone_at,
-	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys`
+	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.labels`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -133,12 +134,12 @@ func (s *script) vms(list []vm.VM) error {
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
-			userDataText(v), hostKeysText(v),
+			userDataText(v), hostKeysText(v), labelsText(v.Labels),
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys)`, lines)
+		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, labels)`, lines)
 	return nil
 }
 
@@ -183,7 +184,8 @@ func portsText(ports []vm.Port) (string, error) {
 	return toJSON(ports)
 }
 
-// UpdateVM writes all of v that can change. Its reserve is the ledger's.
+// UpdateVM writes all of v that can change. Its reserve is the ledger's, its labels
+// are SetLabels'.
 func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	spec, err := toJSON(v.Spec)
 	if err != nil {
@@ -246,6 +248,7 @@ type Filter struct {
 	States       []vm.State
 	DatacenterID string
 	EndedSince   time.Time // ended at this time or later
+	Labels       vm.Selector
 	Offset       int
 	Limit        int
 }
@@ -273,6 +276,8 @@ func (f Filter) query() (query string, args []any) {
 	add(len(f.States) > 0, "v.state IN (?)", bun.List(f.States))
 	add(f.DatacenterID != "", "v.datacenter_id = ?", f.DatacenterID)
 	add(!f.EndedSince.IsZero(), "v.ended_at >= ?", micros(f.EndedSince))
+	chosen, more := labelled(f.Labels)
+	where, args = append(where, chosen...), append(args, more...)
 	query = `SELECT ` + vmColumns + ` FROM vms v WHERE ` + strings.Join(where, " AND ") + ` ORDER BY v.created_at, v.id`
 	if f.Limit > 0 {
 		query, args = query+` LIMIT ? OFFSET ?`, append(args, f.Limit, f.Offset)

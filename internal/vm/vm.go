@@ -68,6 +68,8 @@ type VM struct {
 
 	Protected bool // its customer doesn't want it deleted
 
+	Labels Labels // nil for none
+
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
 
 	// UserData is what its guest is given to do at its first boot: its customer's
