@@ -85,10 +85,11 @@ var deployWith = operation{
 }
 
 type deployWithRequest struct {
-	Constraints wishes `json:"constraints,omitzero"`
-	QuoteID     string `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
-	Checksum    string `json:"imageChecksum,omitempty" pattern:"^sha256:[0-9a-fA-F]{64}$" doc:"What the image has to have as it is downloaded, before it is decompressed. If it hasn't, the VM is Failed and the deposit returned."`
-	UserData    string `json:"userData,omitempty" maxLength:"16384" doc:"What cloud-init does at the first boot: #cloud-config, a script or MIME multipart. It is not answered again."`
+	Constraints wishes            `json:"constraints,omitzero"`
+	QuoteID     string            `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
+	Checksum    string            `json:"imageChecksum,omitempty" pattern:"^sha256:[0-9a-fA-F]{64}$" doc:"What the image has to have as it is downloaded, before it is decompressed. If it hasn't, the VM is Failed and the deposit returned."`
+	UserData    string            `json:"userData,omitempty" maxLength:"16384" doc:"What cloud-init does at the first boot: #cloud-config, a script or MIME multipart. It is not answered again."`
+	Labels      map[string]string `json:"labels,omitempty" maxProperties:"32" doc:"Of each VM: see PUT /v1/vms/{id}/labels."`
 	Order
 	Preferences
 }
@@ -100,6 +101,6 @@ func (a *api) deployWith(c *call, in deployWithRequest) (deployment, error) {
 	}
 	return a.deploy(c, in.Order, control.Deployment{
 		Constraints: want, Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID, ImageChecksum: in.Checksum,
-		UserData: userdata.Text(in.UserData),
+		UserData: userdata.Text(in.UserData), Labels: in.Labels,
 	})
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/control"
@@ -231,8 +232,8 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
-		"protected": false,
+		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "protect", "delete"],
+		"protected": false, "labels": {"env": "prod"},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
@@ -255,9 +256,10 @@ type VMLook struct {
 	PortsTag  string     `json:"portsEtag" doc:"Names the open ports, for If-Match of PUT /v1/vms/{id}/ports."`
 	RevertsAt *time.Time `json:"portsRevertAt" nullable:"true" doc:"When the ports are changed back, unless their change is confirmed before; null for never."`
 
-	Protected bool     `json:"protected" doc:"It can't be deleted until it is unprotected."`
-	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
-	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
+	Protected bool              `json:"protected" doc:"It can't be deleted until it is unprotected."`
+	Labels    map[string]string `json:"labels" doc:"What its customer tells VMs apart by."`
+	Operation *string           `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
+	Allowed   []string          `json:"allowedActions" doc:"What can be done to it now."`
 }
 
 // payment is what a VM waits for that is short of money.
@@ -289,7 +291,7 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected}
+	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected, Labels: labelsOf(v.Labels)}
 	if !v.State.Ended() {
 		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
@@ -312,17 +314,20 @@ func lookOf(v control.VM) VMLook {
 var listVMLooks = operation{
 	method: http.MethodGet, path: "/v1/vms", id: "listVMsWithReasons", tag: "Virtual machines",
 	summary: "List VMs with what should be known of them",
-	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
-	query:   listVMs.query,
+	text:    "Like GET /vms/v3, with the same parameters and labels, and more of each VM.",
+	query:   append(slices.Clone(listVMs.query), selecting),
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "protect", "delete"],
-		"protected": false}]`,
+		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "protect", "delete"],
+		"protected": false, "labels": {"env": "prod"}}]`,
 	refusals: listVMs.refusals,
 }
 
 func (a *api) listVMLooks(c *call, _ none) ([]VMLook, error) {
 	f, err := c.filter()
 	if err != nil {
+		return nil, err
+	}
+	if f.Labels, err = c.selector(); err != nil {
 		return nil, err
 	}
 	list, err := a.control.VMs(c.Context(), c.who, f)

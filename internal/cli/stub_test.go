@@ -168,6 +168,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.console(w, r, body)
 	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
 		s.protect(w, r)
+	case "PATCH /v1/vms/" + vmOf(r) + "/labels":
+		s.label(w, r, body)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PUT /v1/vms/" + vmOf(r) + "/ports":
@@ -281,7 +283,7 @@ func (s *stub) list(w http.ResponseWriter, r *http.Request) {
 	wanted := r.URL.Query().Get("status")
 	found := []doc{}
 	for _, v := range s.vms {
-		if wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string)) {
+		if chooses(r, v) && (wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string))) {
 			found = append(found, v)
 		}
 	}

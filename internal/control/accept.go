@@ -98,8 +98,8 @@ func (b *batch) draft(a acceptance) (vm.VM, error) {
 	return vm.VM{
 		AccountID: a.who.AccountID, KeyID: a.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
 		Spec:     vm.Spec{Hostname: d.Hostname, Image: d.Image, ImageChecksum: d.ImageChecksum, SSHKeys: a.keys, Ports: d.Ports},
-		UserData: d.UserData,
-		Goal:     vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
+		UserData: d.UserData, Labels: d.Labels,
+		Goal: vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
 		Epoch: b.Epoch, CreatedAt: b.now, Wish: wish,
 	}, err
 }

@@ -39,6 +39,7 @@ type VMFilter struct {
 	States       []vm.State
 	Datacenter   string // slug; an unknown one matches nothing
 	EndedSince   time.Time
+	Labels       vm.Selector
 	Page         int // from 1; 0 for all
 	PerPage      int
 	wantTimeline bool
@@ -50,7 +51,7 @@ const maxIDs = 10_000
 // VMs returns the actor's VMs, oldest first. One that its customer deleted is
 // not among them.
 func (s *Service) VMs(ctx context.Context, who account.Actor, f VMFilter) ([]VM, error) {
-	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince}
+	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince, Labels: f.Labels}
 	for _, given := range f.IDs {
 		if vmID, err := id.ParseVM(given); err == nil {
 			filter.IDs = append(filter.IDs, vmID)

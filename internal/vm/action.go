@@ -13,6 +13,7 @@ type Action string
 const (
 	Rename   Action = "rename"
 	SetPorts Action = "setPorts"
+	Label    Action = "label"
 	Reboot   Action = "reboot"  // its guest powers itself off, or is switched off after a minute, and starts again
 	Reset    Action = "reset"   // starts again at once, as by the button of a computer
 	Protect  Action = "protect" // it can't be deleted until it is unprotected
@@ -22,7 +23,7 @@ const (
 )
 
 // Actions are all there are, in the order in which they are told.
-var Actions = []Action{Rename, SetPorts, Reboot, Reset, Protect, Unprotect, Delete}
+var Actions = []Action{Rename, SetPorts, Label, Reboot, Reset, Protect, Unprotect, Delete}
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.

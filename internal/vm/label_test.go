@@ -17,7 +17,13 @@ func TestCheckLabels(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 63)
 	for _, good := range []vm.Labels{
-		nil, {"env": "prod"}, {"env": ""}, {"a": "1"}, {"Tier_2.x-y": "Web_2.x-y"}, {"example.com/env": "prod"}, {long: long},
+		nil,
+		{"env": "prod"},
+		{"env": ""},
+		{"a": "1"},
+		{"Tier_2.x-y": "Web_2.x-y"},
+		{"example.com/env": "prod"},
+		{long: long},
 		{strings.Repeat("a.", 126) + "a/env": "x"},
 	} {
 		if err := vm.CheckLabels(good); err != nil {
@@ -25,9 +31,26 @@ func TestCheckLabels(t *testing.T) {
 		}
 	}
 	for _, bad := range []vm.Labels{
-		{"": "x"}, {"-a": "x"}, {"a-": "x"}, {"a b": "x"}, {"ä": "x"}, {long + "a": "x"}, {"/env": "x"}, {"example.com/": "x"}, {"a/b/c": "x"},
-		{"Example.com/env": "x"}, {"-a.com/env": "x"}, {strings.Repeat("a.", 127) + "a/env": "x"},
-		{"env": " "}, {"env": "-a"}, {"env": "a-"}, {"env": "a b"}, {"env": "ü"}, {"env": long + "a"}, {"env": "a,b"}, {"env": "a\n"},
+		{"": "x"},
+		{"-a": "x"},
+		{"a-": "x"},
+		{"a b": "x"},
+		{"ä": "x"},
+		{long + "a": "x"},
+		{"/env": "x"},
+		{"example.com/": "x"},
+		{"a/b/c": "x"},
+		{"Example.com/env": "x"},
+		{"-a.com/env": "x"},
+		{strings.Repeat("a.", 127) + "a/env": "x"},
+		{"env": " "},
+		{"env": "-a"},
+		{"env": "a-"},
+		{"env": "a b"},
+		{"env": "ü"},
+		{"env": long + "a"},
+		{"env": "a,b"},
+		{"env": "a\n"},
 	} {
 		if err := vm.CheckLabels(bad); !fault.Is(err, fault.Invalid) {
 			t.Errorf("CheckLabels(%v): %v, want it refused", bad, err)

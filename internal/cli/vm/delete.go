@@ -11,32 +11,34 @@ import (
 )
 
 func remove(s *session.Session) *cobra.Command {
-	yes := false
+	var target target
 	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:     "delete NAME|ID...",
 		Aliases: []string{"rm"},
 		Short:   "Delete virtual machines and their disks",
 		Long: "Delete virtual machines and their disks, all of them or none. What their reserves hold goes back\n" +
-			"to the balance; the epoch that has begun is not refunded. Asks first, unless --yes is given.",
+			"to the balance; the epoch that has begun is not refunded. Asks first, unless --yes is given.\n\n" +
+			"With -l it is for all virtual machines whose labels are so, such as env=prod,tier!=web,owner,!temp.",
 		Example: session.Lines(
 			"cpucloud vm delete web --dry-run",
 			"cpucloud vm delete web db 0x1f9a --yes",
+			"cpucloud vm delete -l env=test,!keep",
 			"cpucloud vm list --status Failed -o json | jq -r '.[].id' | xargs cpucloud vm delete --yes",
 		),
-		Args:              cobra.MinimumNArgs(1),
+		Args:              target.args,
 		ValidArgsFunction: Names(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
 			}
-			vms, err := findAll(cmd.Context(), cloud, args)
+			vms, err := target.find(cmd.Context(), cloud, args)
 			if err != nil {
 				return err
 			}
-			if !yes && !bool(dry) {
-				if yes, err = s.Confirm(question(vms), "--yes"); err != nil || !yes {
+			if !target.yes && !bool(dry) {
+				if yes, err := s.Confirm(question(vms), "--yes"); err != nil || !yes {
 					return err
 				}
 			}
@@ -52,7 +54,7 @@ func remove(s *session.Session) *cobra.Command {
 		},
 	}
 	dry.Bind(cmd)
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	target.bind(cmd)
 	return cmd
 }
 

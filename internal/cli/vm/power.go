@@ -1,7 +1,11 @@
 package vm
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,49 +44,82 @@ func reset(s *session.Session) *cobra.Command {
 func (a act) command(s *session.Session) *cobra.Command {
 	wait, timeout := false, defaultTimeout
 	var dry session.DryRun
+	var target target
 	cmd := &cobra.Command{
-		Use: a.verb + " NAME|ID", Short: a.short,
-		Long:              a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before.",
-		Example:           session.Lines(a.examples...),
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: only(Names(s)),
+		Use: a.verb + " NAME|ID...", Short: a.short,
+		Long: a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before. Of several, one that refuses\n" +
+			"does not hold up the others.\n\n" + chosenBy,
+		Example:           session.Lines(append(a.examples, "cpucloud vm "+a.verb+" -l env=test")...),
+		Args:              target.args,
+		ValidArgsFunction: Names(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
 			}
-			v, err := Find(cmd.Context(), cloud, args[0])
+			vms, err := target.find(cmd.Context(), cloud, args)
 			if err != nil {
 				return err
 			}
-			request, err := s.NewRequestID()
-			if err != nil {
+			if ok, err := target.agree(s, strings.ToUpper(a.verb[:1])+a.verb[1:], vms, dry); err != nil || !ok {
 				return err
 			}
-			o, err := a.do(dry.Of(cloud), cmd.Context(), v.ID, request)
-			if err != nil {
-				return err
-			}
+			begun, failure := a.begin(cmd.Context(), s, dry.Of(cloud), vms)
 			dry.Note(s)
 			if wait && !bool(dry) {
-				if o, err = ended(cmd.Context(), cloud, v, o, timeout); err != nil {
-					return err
-				}
+				failure = errors.Join(failure, endAll(cmd.Context(), cloud, begun, timeout))
 			}
-			return printOperation(s, v, o)
+			return errors.Join(printOperations(s, begun), failure)
 		},
 	}
 	dry.Bind(cmd)
+	target.bind(cmd)
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is done and the virtual machine answers")
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to wait")
 	return cmd
 }
 
+// begun is an operation of a VM.
+type begun struct {
+	vm client.VM
+	client.Operation
+}
+
+// begin begins the operations, and returns those that were with what kept the others.
+func (a act) begin(ctx context.Context, s *session.Session, cloud *client.Client, vms []client.VM) (list []begun, failure error) {
+	for _, v := range vms {
+		request, err := s.NewRequestID()
+		if err != nil {
+			return list, err
+		}
+		o, err := a.do(cloud, ctx, v.ID, request)
+		if err != nil && len(vms) > 1 {
+			err = fmt.Errorf("VM %s: %w", v.Name, err)
+		}
+		if failure = errors.Join(failure, err); err == nil {
+			list = append(list, begun{v, o})
+		}
+	}
+	return list, failure
+}
+
+// endAll waits until all operations have ended, and returns why some failed.
+func endAll(ctx context.Context, cloud *client.Client, list []begun, timeout time.Duration) (failure error) {
+	limit, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for i, b := range list {
+		o, err := ended(ctx, limit, cloud, b.vm, b.Operation, timeout)
+		failure = errors.Join(failure, err)
+		if err == nil {
+			list[i].Operation = o
+		}
+	}
+	return failure
+}
+
 // ended returns an operation that has succeeded. An Exit with CodeVMFailed says why
 // it hasn't.
-func ended(ctx context.Context, cloud *client.Client, v client.VM, o client.Operation, timeout time.Duration) (client.Operation, error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+func ended(ctx, limited context.Context, cloud *client.Client, v client.VM, o client.Operation, timeout time.Duration) (client.Operation, error) {
 	now, err := cloud.WaitOperation(limited, o.ID)
 	switch {
 	case err != nil && limited.Err() != nil && ctx.Err() == nil:
@@ -95,14 +132,34 @@ func ended(ctx context.Context, cloud *client.Client, v client.VM, o client.Oper
 	return now, nil
 }
 
-func printOperation(s *session.Session, v client.VM, o client.Operation) error {
-	var t session.Table
-	t.Add("vm:", v.Name)
-	t.Add("operation:", o.ID)
-	t.Add("action:", o.Action)
-	t.Add("outcome:", o.Outcome)
-	if o.EndedAt != nil {
-		t.Add("took:", o.EndedAt.Sub(o.StartedAt).Round(100*time.Millisecond).String())
+func printOperations(s *session.Session, list []begun) error {
+	operations := make([]client.Operation, len(list))
+	t := session.Table{Header: []string{"vm", "operation", "action", "outcome", "took"}}
+	for i, b := range list {
+		operations[i] = b.Operation
+		t.Add(b.vm.Name, b.ID, b.Action, b.Outcome, cmp.Or(took(b.Operation), "-"))
 	}
-	return s.Print(o, t)
+	if len(list) == 0 {
+		return nil
+	}
+	if len(list) > 1 {
+		return s.Print(operations, t)
+	}
+	o, one := operations[0], session.Table{}
+	one.Add("vm:", list[0].vm.Name)
+	one.Add("operation:", o.ID)
+	one.Add("action:", o.Action)
+	one.Add("outcome:", o.Outcome)
+	if text := took(o); text != "" {
+		one.Add("took:", text)
+	}
+	return s.Print(o, one)
+}
+
+// took tells how long an operation took, "" while it goes on.
+func took(o client.Operation) string {
+	if o.EndedAt == nil {
+		return ""
+	}
+	return o.EndedAt.Sub(o.StartedAt).Round(100 * time.Millisecond).String()
 }

@@ -56,6 +56,9 @@ func details(v client.VM) session.Table {
 	if text := drained(v); text != "" {
 		t.Add("warning:", text+"; move what is on it")
 	}
+	if len(v.Labels) > 0 {
+		t.Add("labels:", labelWords(v.Labels))
+	}
 	t.Add("address:", cmp.Or(v.Address(), "-"))
 	t.Add("hostname:", cmp.Or(v.Hostname, "-"))
 	for i, k := range v.SSHHostKeys {
