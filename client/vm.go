@@ -40,6 +40,15 @@ type Payment struct {
 	Then    string    `json:"then"`    // its status after that: StatusInsufficientFunds or StatusTerminated
 }
 
+// Wait is something that a VM waits for.
+type Wait struct {
+	For   string     `json:"for"` // such as launch, operation, money; nothing for a VM that has ended
+	Why   string     `json:"why"`
+	Since time.Time  `json:"since"`
+	Until *time.Time `json:"until"` // when somebody acts; nil for a VM that has ended
+	Next  string     `json:"next"`  // what is tried until then, and done then
+}
+
 // VM is a virtual machine. Reason, Deadline, Payment, UnreachableSince, DrainedAt,
 // Hostname, SSHHostKeys and Timeline come with [Client.VM] and [Client.WaitVM] alone.
 type VM struct {
@@ -48,6 +57,8 @@ type VM struct {
 	Status           string            `json:"status"`
 	Reason           string            `json:"reason,omitempty"`          // why it has this status
 	Deadline         *time.Time        `json:"deadline,omitzero"`         // when the cloud gives a waiting status up
+	Waiting          *Wait             `json:"waiting,omitzero"`          // nil for a VM that is as it should be; of several, what is over first
+	AlsoWaiting      []Wait            `json:"alsoWaiting,omitempty"`     // the others
 	Payment          *Payment          `json:"payment,omitzero"`          // what it waits for when it is short of money
 	UnreachableSince *time.Time        `json:"unreachableSince,omitzero"` // when its server was heard last, once that is too long ago; it runs on
 	DrainedAt        *time.Time        `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server

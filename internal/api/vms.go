@@ -231,7 +231,7 @@ var getVM = operation{
 		{"wait", "A status to wait for.", "Active"},
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
-	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
+	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null,  "unreachableSince": null, "drainedAt": null,
 		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "protect", "delete"],
 		"protected": false, "labels": {"env": "prod"},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
@@ -249,6 +249,8 @@ type VMLook struct {
 	Hostname string     `json:"hostname"`
 	Reason   *string    `json:"reason" nullable:"true" doc:"Why it is in its status; null when there is nothing to explain."`
 	Deadline *time.Time `json:"deadline" nullable:"true" doc:"When it is given up, while it is launched."`
+	Waiting  *wait      `json:"waiting,omitempty" doc:"What it waits for, or why it has ended; left out of a VM that is as it should be. Of several, what is over first."`
+	Waits    []wait     `json:"alsoWaiting,omitempty" doc:"What else it waits for; left out where that is nothing."`
 	Payment  *payment   `json:"payment,omitempty" doc:"What it waits for when it is short of money; left out otherwise."`
 	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
 	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
@@ -296,6 +298,13 @@ func lookOf(v control.VM) VMLook {
 		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
 	}
+	for i, w := range v.Waits {
+		if told := waitOf(w); i == 0 {
+			look.Waiting = &told
+		} else {
+			look.Waits = append(look.Waits, told)
+		}
+	}
 	if v.Operation != "" {
 		look.Operation = &v.Operation
 	}
@@ -316,7 +325,7 @@ var listVMLooks = operation{
 	summary: "List VMs with what should be known of them",
 	text:    "Like GET /vms/v3, with the same parameters and labels, and more of each VM.",
 	query:   append(slices.Clone(listVMs.query), selecting),
-	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
+	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null,  "unreachableSince": null, "drainedAt": null,
 		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "protect", "delete"],
 		"protected": false, "labels": {"env": "prod"}}]`,
 	refusals: listVMs.refusals,

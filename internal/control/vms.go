@@ -29,8 +29,10 @@ type VM struct {
 	// DrainedAt is when its provider will end it with all that is on its server;
 	// zero when that is not planned.
 	DrainedAt time.Time
-	Payment   *Payment   // nil unless it waits for money
-	Timeline  []vm.Event // oldest first; only of a VM that was asked for alone
+	// Waits are what it waits for, what is over first coming first.
+	Waits    []vm.Wait
+	Payment  *Payment   // nil unless it waits for money
+	Timeline []vm.Event // oldest first; only of a VM that was asked for alone
 }
 
 // VMFilter narrows a list of VMs; the zero value of a member doesn't.
@@ -93,7 +95,10 @@ func (s *Service) list(ctx context.Context, tx *store.Tx, filter store.Filter, f
 	if err != nil {
 		return nil, err
 	}
-	if err := s.owe(ctx, tx, list); err != nil || !f.wantTimeline {
+	if err := firstErrorOf(
+		func() error { return s.owe(ctx, tx, list) },
+		func() error { return s.wait(ctx, tx, list) },
+	); err != nil || !f.wantTimeline {
 		return list, err
 	}
 	for i := range list {

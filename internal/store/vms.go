@@ -59,6 +59,7 @@ type vmRow struct {
 	UserData      string
 	HostKeys      string
 	Labels        string
+	Trouble       string
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -85,6 +86,11 @@ func (r vmRow) vm() (vm.VM, error) {
 			return vm.VM{}, err
 		}
 	}
+	if r.Trouble != "" {
+		if err := fromJSON(r.Trouble, &v.Trouble); err != nil {
+			return vm.VM{}, err
+		}
+	}
 	if r.Asks != "" {
 		if err := fromJSON(r.Asks, &v.Asks); err != nil {
 			return vm.VM{}, err
@@ -103,7 +109,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.gone_at,
-	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.labels`
+	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.labels, v.trouble`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -129,17 +135,21 @@ func (s *script) vms(list []vm.VM) error {
 		if err != nil {
 			return err
 		}
+		trouble, err := troubleText(v.Trouble)
+		if err != nil {
+			return err
+		}
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
-			userDataText(v), hostKeysText(v), labelsText(v.Labels),
+			userDataText(v), hostKeysText(v), labelsText(v.Labels), trouble,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, labels)`, lines)
+		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, labels, trouble)`, lines)
 	return nil
 }
 
@@ -155,6 +165,14 @@ func partsText(p vm.Parts) (string, error) {
 func asksText(a vm.Asks) (string, error) {
 	text, err := toJSON(a)
 	return strings.TrimPrefix(text, "{}"), err
+}
+
+// troubleText is how the trouble of a VM's agent is kept, "" for none.
+func troubleText(t vm.Trouble) (string, error) {
+	if t == (vm.Trouble{}) {
+		return "", nil
+	}
+	return toJSON(t)
 }
 
 // userDataText is what is kept of a VM's user data: nothing once it was Active,
@@ -199,12 +217,16 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	if err != nil {
 		return err
 	}
+	trouble, err := troubleText(v.Trouble)
+	if err != nil {
+		return err
+	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, gone_at = ?,
-		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ? WHERE id = ?`,
+		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ?, trouble = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, micros(v.GoneAt),
-		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v), v.ID)
+		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v), trouble, v.ID)
 	return err
 }
 

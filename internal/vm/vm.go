@@ -70,6 +70,8 @@ type VM struct {
 
 	Labels Labels // nil for none
 
+	Trouble Trouble // what its agent could not do yet
+
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
 
 	// UserData is what its guest is given to do at its first boot: its customer's
@@ -188,7 +190,9 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
-	Steps    []Step        `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// Retry says when what Reason tells of is tried again; nil when nothing is.
+	Retry *Retry `json:"retry,omitempty"`
+	Steps []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,

@@ -50,6 +50,9 @@ func details(v client.VM) session.Table {
 	if v.Deadline != nil && v.Payment == nil {
 		t.Add("given up at:", when(*v.Deadline))
 	}
+	if v.Waiting != nil {
+		addWaits(&t, append([]client.Wait{*v.Waiting}, v.AlsoWaiting...))
+	}
 	if text := unreachable(v); text != "" {
 		t.Add("warning:", text+"; the VM runs on")
 	}
@@ -91,6 +94,19 @@ func details(v client.VM) session.Table {
 		t.Add(label, when(e.At)+"  "+e.Text)
 	}
 	return t
+}
+
+// addWaits tells what a VM waits for: why, since when, until when, and what comes then.
+func addWaits(t *session.Table, waits []client.Wait) {
+	for _, w := range waits {
+		times := "since " + when(w.Since)
+		if w.Until != nil {
+			times += " until " + when(*w.Until)
+		}
+		t.Add("waiting:", w.Why)
+		t.Add("", times)
+		t.Add("", w.Next)
+	}
 }
 
 // owed tells what a VM that is short of money waits for, "" for another one.
