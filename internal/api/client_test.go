@@ -85,13 +85,16 @@ type storyAnswer struct {
 		Until   time.Time `json:"until"`
 		Then    string    `json:"then"`
 	} `json:"payment"`
-	Drained *time.Time `json:"drainedAt"`
+	Drained *time.Time   `json:"drainedAt"`
+	Waiting *waitAnswer  `json:"waiting"`
+	Waits   []waitAnswer `json:"alsoWaiting"`
 
-	PortsTag  string     `json:"portsEtag"`
-	RevertsAt *time.Time `json:"portsRevertAt"`
-	Protected bool       `json:"protected"`
-	Operation *string    `json:"operation"`
-	Allowed   []string   `json:"allowedActions"`
+	PortsTag  string            `json:"portsEtag"`
+	RevertsAt *time.Time        `json:"portsRevertAt"`
+	Protected bool              `json:"protected"`
+	Labels    map[string]string `json:"labels"`
+	Operation *string           `json:"operation"`
+	Allowed   []string          `json:"allowedActions"`
 	HostKeys  []struct {
 		Type        string `json:"type"`
 		Fingerprint string `json:"fingerprint"`
@@ -102,6 +105,14 @@ type storyAnswer struct {
 		At   time.Time `json:"at"`
 		Text string    `json:"text"`
 	} `json:"timeline"`
+}
+
+type waitAnswer struct {
+	For   string     `json:"for"`
+	Why   string     `json:"why"`
+	Since time.Time  `json:"since"`
+	Until *time.Time `json:"until"`
+	Next  string     `json:"next"`
 }
 
 type statusAnswer struct {
