@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"time"
@@ -99,8 +100,13 @@ func (a *api) deployWith(c *call, in deployWithRequest) (deployment, error) {
 	if err != nil {
 		return deployment{}, err
 	}
-	return a.deploy(c, in.Order, control.Deployment{
+	made, err := a.deploy(c, in.Order, control.Deployment{
 		Constraints: want, Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID, ImageChecksum: in.Checksum,
 		UserData: userdata.Text(in.UserData), Labels: in.Labels,
 	})
+	if rests, is := errors.AsType[*control.RestingError](err); is { // the published route keeps to the sentence that its clients know
+		err = fault.Newf(fault.Unsatisfiable, "%s: the free addresses of all servers that fit rest until %s, as VMs of other accounts had them; try again then",
+			fault.Message(err), rests.Until.UTC().Format(time.RFC3339))
+	}
+	return made, err
 }

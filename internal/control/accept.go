@@ -177,7 +177,7 @@ func (b *batch) settleAddresses(ctx context.Context) error {
 			return taken[v.ServerID][a] || resting.keeps(v.ServerID, v.AccountID, a)
 		})
 		if fault.Is(err, fault.Unsatisfiable) && len(resting[v.ServerID]) > 0 {
-			return restingError{numbers[v.ServerID]}
+			return restingError{numbers[v.ServerID], resting.soonest(v.ServerID)}
 		}
 		if err != nil {
 			return err

@@ -339,11 +339,15 @@ type Rested struct {
 	ServerID  string
 	AccountID string // "" for what a failed launch left behind
 	Address   netip.Addr
+	Left      time.Time
 }
 
 // RestingAddresses returns the addresses of servers that VMs have left after a time.
 func (t *Tx) RestingAddresses(ctx context.Context, servers []string, since time.Time) ([]Rested, error) {
-	list, err := rows[struct{ ServerID, AccountID, Address string }](ctx, t, `SELECT server_id, account_id, address FROM vms
+	list, err := rows[struct {
+		ServerID, AccountID, Address string
+		GoneAt                       int64
+	}](ctx, t, `SELECT server_id, account_id, address, gone_at FROM vms
 		WHERE server_id IN (?) AND gone_at > ? AND gone_at > 0 ORDER BY server_id, gone_at, id`, bun.List(servers), micros(since))
 	rested := make([]Rested, len(list))
 	for i, r := range list {
@@ -351,7 +355,7 @@ func (t *Tx) RestingAddresses(ctx context.Context, servers []string, since time.
 		if err != nil {
 			return nil, err
 		}
-		rested[i] = Rested{r.ServerID, r.AccountID, a}
+		rested[i] = Rested{r.ServerID, r.AccountID, a, at(r.GoneAt)}
 	}
 	return rested, err
 }
