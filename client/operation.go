@@ -24,6 +24,10 @@ type Operation struct {
 	Deadline  time.Time  `json:"deadline"` // when it is given up
 	EndedAt   *time.Time `json:"endedAt"`  // nil while it goes on
 	Error     *string    `json:"error"`    // why it failed, and what to do; nil for one that did not
+	Step      *string    `json:"step"`     // what is done just now; nil when there is nothing to tell
+	Percent   int64      `json:"percent"`  // how much of it is done, as far as that is known
+
+	Result map[string]string `json:"result,omitempty"` // what came of it, by name
 }
 
 // RebootVM has a VM's guest power itself off, or switches it off after a minute, and
@@ -38,11 +42,71 @@ func (c *Client) ResetVM(ctx context.Context, id, requestID string) (Operation, 
 	return c.operate(ctx, id, "reset", requestID)
 }
 
-func (c *Client) operate(ctx context.Context, id, verb, requestID string) (o Operation, err error) {
+// ShutdownVM has a VM's guest power itself off, or switches it off after a minute. From
+// its next epoch on it costs its PriceOff. With a request id it is repeated when no
+// answer comes.
+func (c *Client) ShutdownVM(ctx context.Context, id, requestID string) (Operation, error) {
+	return c.operate(ctx, id, "shutdown", requestID)
+}
+
+// StartVM starts a VM that was shut down, which costs what it did from now on. With a
+// request id it is repeated when no answer comes.
+func (c *Client) StartVM(ctx context.Context, id, requestID string) (Operation, error) {
+	return c.operate(ctx, id, "start", requestID)
+}
+
+// UndeleteVM brings back a deleted VM whose disk is kept: see [Client.DeletedVMs]. With
+// a request id it is repeated when no answer comes.
+func (c *Client) UndeleteVM(ctx context.Context, id, requestID string) (Operation, error) {
+	return c.operate(ctx, id, "undelete", requestID)
+}
+
+// Size is what a VM is to have.
+type Size struct {
+	Configuration string `json:"configuration,omitempty"`    // slug; "" for the vCPUs and memory that it has
+	Storage       int64  `json:"storage,omitempty"`          // GiB of its disk; 0 for what the configuration has, or it has now if that is more
+	MaxPrice      Amount `json:"maxPricePerEpoch,omitempty"` // that it may cost then; "" for no more than it costs now
+}
+
+// ResizeVM gives a VM another size; one that runs is rebooted for it. With a request id
+// it is repeated when no answer comes.
+func (c *Client) ResizeVM(ctx context.Context, id, requestID string, size Size) (Operation, error) {
+	return c.operateWith(ctx, id, "resize", requestID, size)
+}
+
+func (c *Client) operate(ctx context.Context, id, verb, requestID string) (Operation, error) {
+	return c.operateWith(ctx, id, verb, requestID, nil)
+}
+
+// operateWith begins an operation that is told something.
+func (c *Client) operateWith(ctx context.Context, id, verb, requestID string, body any) (o Operation, err error) {
 	err = c.do(ctx, call{
-		method: http.MethodPost, path: "/v1/vms/" + url.PathEscape(id) + "/" + verb, answer: &o, key: requestID, safe: requestID != "",
+		method: http.MethodPost, path: "/v1/vms/" + url.PathEscape(id) + "/" + verb, body: body, answer: &o, key: requestID, safe: requestID != "",
 	})
 	return o, err
+}
+
+// Deletion is what becomes of a VM that was deleted.
+type Deletion struct {
+	ID        string     `json:"id"`
+	KeptUntil *time.Time `json:"keptUntil"` // when its disk is purged; nil for at once
+}
+
+// DeleteVM deletes a VM. Its disk is kept for a while, unless it is to be purged at once;
+// that of one which was deleted before is purged then, too.
+func (c *Client) DeleteVM(ctx context.Context, id string, purge bool) (d Deletion, err error) {
+	query := url.Values{}
+	if purge {
+		query.Set("purge", "true")
+	}
+	err = c.do(ctx, call{method: http.MethodDelete, path: "/v1/vms/" + url.PathEscape(id), query: query, answer: &d, safe: true})
+	return d, err
+}
+
+// DeletedVMs returns the VMs that were deleted and can be undeleted: see KeptUntil.
+// With selectors of labels, it returns those that all of them choose.
+func (c *Client) DeletedVMs(ctx context.Context, labels ...string) ([]VM, error) {
+	return get[[]VM](ctx, c, "/v1/vms", url.Values{"deleted": {"true"}, "label": labels})
 }
 
 // Operations returns what was done to a VM, newest first.

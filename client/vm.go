@@ -22,6 +22,13 @@ const (
 	StatusFailed            = "Failed"            // never became Active; the money is back
 )
 
+// The powers of a VM.
+const (
+	PowerOn       = "on"
+	PowerStopping = "stopping" // it is to be powered off, and its server has not seen it so yet
+	PowerOff      = "off"
+)
+
 // Ended reports whether a VM of this status will not run again.
 func Ended(status string) bool {
 	return status == StatusTerminated || status == StatusStopped || status == StatusFailed
@@ -64,9 +71,13 @@ type VM struct {
 	DrainedAt        *time.Time        `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
 	PublicIP         *string           `json:"publicIp"`                  // nil while it has none
 	Hostname         string            `json:"hostname,omitempty"`
-	PortsTag         string            `json:"portsEtag,omitempty"`    // names the open ports, see PortChange
-	PortsRevertAt    *time.Time        `json:"portsRevertAt,omitzero"` // when they are changed back unless confirmed; nil for never
-	Protected        bool              `json:"protected,omitempty"`    // it can't be deleted until it is unprotected
+	PortsTag         string            `json:"portsEtag,omitempty"`        // names the open ports, see PortChange
+	PortsRevertAt    *time.Time        `json:"portsRevertAt,omitzero"`     // when they are changed back unless confirmed; nil for never
+	Power            string            `json:"power,omitempty"`            // PowerOn, PowerStopping or PowerOff
+	PriceOff         Amount            `json:"pricePowerOff,omitempty"`    // per epoch while it is powered off
+	NextPrice        *Amount           `json:"nextPricePerEpoch,omitzero"` // from its next epoch on; nil for the same
+	KeptUntil        *time.Time        `json:"keptUntil,omitzero"`         // of a deleted one: until when it can be undeleted
+	Protected        bool              `json:"protected,omitempty"`        // it can't be deleted until it is unprotected
 	Labels           map[string]string `json:"labels,omitempty"`
 	Operation        string            `json:"operation,omitempty"`      // id of the operation that goes on, "" for none
 	AllowedActions   []string          `json:"allowedActions,omitempty"` // what can be done to it now

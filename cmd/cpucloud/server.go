@@ -20,19 +20,20 @@ import (
 
 // cloudFlags say how the control plane runs.
 type cloudFlags struct {
-	data      string
-	listen    string
-	publicURL string
-	database  string
-	images    string
-	clock     string
-	epoch     time.Duration
-	grace     time.Duration
-	retention time.Duration
-	rest      time.Duration
-	fee       string
-	limits    limitFlags
-	verbose   bool
+	data        string
+	listen      string
+	publicURL   string
+	database    string
+	images      string
+	clock       string
+	epoch       time.Duration
+	grace       time.Duration
+	retention   time.Duration
+	keepDeleted time.Duration
+	rest        time.Duration
+	fee         string
+	limits      limitFlags
+	verbose     bool
 
 	tlsCert string
 	tlsKey  string
@@ -53,6 +54,7 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	c.limits.register(flags)
 	flags.DurationVar(&c.rest, "address-rest", 10*time.Minute, "how long the address of a VM that has ended is given to no other account")
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
+	flags.DurationVar(&c.keepDeleted, "keep-deleted", 24*time.Hour, "how long the disk and the address of a deleted VM are kept, so that it can be undeleted; 0 for not at all")
 	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of a certificate and its chain: answer https alone; read again when it changes")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of the certificate's key")
@@ -66,8 +68,8 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	if c.clock != "real" && c.clock != "test" {
 		return nil, fault.Newf(fault.Invalid, "--clock is real or test, not %q", c.clock)
 	}
-	if c.epoch < time.Second || c.retention < 0 || c.grace < 0 || c.rest < 0 {
-		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --grace, --retention and --address-rest at least 0s")
+	if c.epoch < time.Second || c.retention < 0 || c.grace < 0 || c.rest < 0 || c.keepDeleted < 0 {
+		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --grace, --retention, --keep-deleted and --address-rest at least 0s")
 	}
 	fee, err := ledger.ParseFee(c.fee)
 	if err != nil {
@@ -86,7 +88,7 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	}
 	return server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
-		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, AddressRest: c.rest, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, KeepDeleted: c.keepDeleted, AddressRest: c.rest, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
 		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
 }

@@ -61,6 +61,9 @@ func openBook(ctx context.Context, f *folder, log *slog.Logger, now func() time.
 			log.ErrorContext(ctx, "record of a vm lost", "vm_id", id, "error", err)
 			e.record = record{}
 		}
+		if err := e.lookFor(f, id); err != nil {
+			log.ErrorContext(ctx, "disks of a vm can't be seen", "vm_id", id, "error", err)
+		}
 		b.entries[id] = e
 	}
 	return b, nil

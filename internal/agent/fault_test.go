@@ -44,22 +44,15 @@ func (d *sickDisk) seen() []string {
 // lead leads one VM through all parts of a life and checks each.
 func (d *sickDisk) lead(r *rig) {
 	o := order("0xA", 1, ssh)
-	disk := ""
+	var disks map[string]string
 	for _, stage := range wholeLife {
-		o.Ports, o.Goal = stage.ports, stage.goal
-		if stage.restart {
-			o.Restart = o.Generation
-		}
+		stage.order(&o)
 		r.order(o)
 		r.until(30*time.Minute, fmt.Sprint(stage.goal, " with ", stage.ports), func() bool {
 			s := r.sighting("0xA")
 			return s.Phase == stage.phase && s.Generation == o.Generation
 		})
-		if now := r.disk("0xA"); disk != "" && now != disk && stage.goal != vm.Remove {
-			r.Errorf("disk was %q, is %q", disk, now)
-		} else {
-			disk = now
-		}
+		disks = stage.check(r, o, disks)
 		o.Generation++
 	}
 }
@@ -77,7 +70,10 @@ func TestSickDisk(t *testing.T) {
 		r.halt()
 		steps = d.seen()
 	})
-	for _, part := range []string{"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA"} {
+	for _, part := range []string{
+		"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA",
+		"sync vms/0xA/base-4.json.new", "rename vms/0xA/current.json", "remove vms/0xA/disk-5.qcow2", "remove vms/0xA/base-4.json",
+	} {
 		if !slices.Contains(steps, part) {
 			t.Errorf("%q is no step of a life: %q", part, steps)
 		}
@@ -99,7 +95,7 @@ func TestSickDisk(t *testing.T) {
 					r.start()
 					d.lead(r)
 					r.halt()
-					if r.disks.made != 1 || len(r.folders()) != 0 || len(r.links()) != 0 || r.starts("0xA") != 0 {
+					if r.disks.made != disksOfALife || len(r.folders()) != 0 || len(r.links()) != 0 || r.starts("0xA") != 0 {
 						r.Errorf("%s at %q: %d disks made, left: folders %v, links %v", name, d.seen()[n-1], r.disks.made, r.folders(), r.links())
 					}
 				})

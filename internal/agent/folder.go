@@ -26,8 +26,12 @@ const (
 	vmsDir       = "vms"
 
 	recordFile = "record.json"
-	baseFile   = "base.json"
 	seedFile   = "seed.iso"
+	// currentFile holds the number of the disk that the machine was last started on.
+	currentFile = "current.json"
+
+	// These are one for each disk, see numbered.
+	baseFile = "base.json"
 	// userDataFile holds a customer's secret.
 	userDataFile = "userdata.json"
 	unfinished   = ".new"
@@ -141,6 +145,17 @@ func (f *folder) removeVM(id string) error {
 	}
 	if err := f.root.RemoveAll(filepath.Join(vmsDir, id)); err != nil {
 		return fmt.Errorf("remove VM folder: %w", err)
+	}
+	return nil
+}
+
+// remove removes the file name; one that isn't there is no error.
+func (f *folder) remove(name string) error {
+	if err := f.step("remove", name); err != nil {
+		return err
+	}
+	if err := f.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

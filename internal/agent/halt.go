@@ -43,13 +43,10 @@ func (k *keeper) halt(ctx context.Context, o vm.Order) error {
 	if err := k.Hypervisor.Destroy(ctx, o.ID); err != nil {
 		return fmt.Errorf("end machine: %w", err)
 	}
-	disk, err := k.folder.form(o.ID)
-	if err != nil {
-		return err
-	}
+	disks := k.book.get(o.ID).disks
 	k.book.update(ctx, o.ID, func(e *entry) {
 		e.machine, e.Generation, e.Ready, e.Asked, e.Reason = "", o.Generation, false, time.Time{}, ""
-		if disk != "" { // else there is nothing to tell of
+		if len(disks) > 0 { // else there is nothing to tell of
 			e.Halted = true
 			e.tell(key, k.Now(), text)
 		}

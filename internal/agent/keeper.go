@@ -97,9 +97,15 @@ func (k *keeper) look(ctx context.Context) error {
 	}
 	k.book.look(ctx, machines, links, func(id string) bool {
 		w := k.busy[id]
-		return w != nil && !w.verb.waits() // which changes nothing
+		return w != nil && !w.verb.waits() && w.verb != Prepare // which change nothing of it
 	})
 	return nil
+}
+
+// sight returns what is known of a VM.
+func (k *keeper) sight(id string) Sight {
+	e := k.book.get(id)
+	return e.sight(id)
 }
 
 // dispatch hands each task to a worker. A VM has one at a time: a worker that
@@ -124,8 +130,8 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 	for id, w := range k.busy {
 		v := asked[id]
 		switch {
-		case w.verb.waits() && v != w.verb,
-			(w.verb == Launch || w.verb == Restart) && (v == Halt || v == Remove || v == Quarantine),
+		case (w.verb.waits() || w.verb == Prepare) && v != w.verb,
+			(w.verb == Launch || w.verb == Restart || w.verb == Change) && (v == Halt || v == Remove || v == Quarantine),
 			w.verb == Halt && v != Halt:
 			w.cancel()
 		}
@@ -167,6 +173,12 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 		return k.connect(ctx, t.Order)
 	case Restart:
 		return k.restart(ctx, t.Order)
+	case Prepare:
+		return k.prepare(ctx, t.Order)
+	case Change:
+		return k.change(ctx, t.Order)
+	case Purge:
+		return k.purge(ctx, t.Order)
 	case Watch:
 		return k.watch(ctx, t.Order)
 	case Listen:
@@ -199,6 +211,10 @@ func (k *keeper) settle(ctx context.Context, t Task, err error) {
 		case t.Verb == Launch && e.Started.IsZero() && (final || e.Attempt >= launchTries):
 			e.Broken, e.Elsewhere, e.Reason = true, !final, clip(sorry(err))
 			e.tell("broken", k.Now(), "the VM can't be started: "+e.Reason)
+		case t.Verb == Prepare && (final || e.Attempt >= launchTries):
+			n := t.Order.Boots()
+			e.Unmade, e.Reason = &n, clip(sorry(err))
+			e.tell(keyOf("unmade", n), k.Now(), "it goes on with the disk that it has: "+e.Reason)
 		default:
 			e.Reason = clip(excuse(err))
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -47,7 +46,11 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 		return err
 	}
 	k.book.update(ctx, o.ID, func(e *entry) { e.files = true })
-	base, err := k.base(ctx, o)
+	if err := k.count(ctx, o.ID); err != nil {
+		return err
+	}
+	n := k.sight(o.ID).boots(o)
+	base, err := k.base(ctx, o, n)
 	if err != nil {
 		return err
 	}
@@ -57,12 +60,15 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	disk, err := k.disk(ctx, o, base)
+	disk, err := k.disk(ctx, o, n, base)
 	if err != nil {
 		return err
 	}
+	if err := k.changeTo(ctx, o.ID, n); err != nil {
+		return err
+	}
 	link := linkOf(o)
-	if err := k.seed(o, link); err != nil {
+	if err := k.seed(o, n, link); err != nil {
 		return err
 	}
 	if err := k.Network.Ensure(ctx, link); err != nil {
@@ -70,48 +76,71 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	}
 	k.book.update(ctx, o.ID, func(e *entry) { e.link = &link })
 	k.book.tell(ctx, o.ID, "network", fmt.Sprintf("%s ready, open ports: %s", k.addresses(link), portList(o.Ports)))
-	return k.machine(ctx, o, disk, link)
+	disks, err := k.attached(ctx, o, n, disk)
+	if err != nil {
+		return err
+	}
+	return k.machine(ctx, o, disks, link)
 }
 
-// base returns what the VM's disk is made of. It is written down before a disk is
+// attached returns the disks of a machine that is started on disk n: with the VM's own
+// one, when it isn't that, and its seed.
+func (k *keeper) attached(ctx context.Context, o vm.Order, n int64, disk hypervisor.Disk) ([]hypervisor.Disk, error) {
+	disks := []hypervisor.Disk{disk}
+	if r := o.Rescue; r != nil && n == r.Disk {
+		base, err := k.base(ctx, o, o.Disk)
+		if err != nil {
+			return nil, err
+		}
+		own, err := k.disk(ctx, o, o.Disk, base)
+		if err != nil {
+			return nil, err
+		}
+		disks = append(disks, own)
+	}
+	return append(disks, hypervisor.Disk{Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true}), nil
+}
+
+// base returns what disk n of a VM is made of. It is written down before a disk is
 // made, and never asked of the web again: what is at the URL may have changed. A
 // disk that doesn't need it has none.
-func (k *keeper) base(ctx context.Context, o vm.Order) (image.Base, error) {
-	made, err := k.folder.form(o.ID)
+func (k *keeper) base(ctx context.Context, o vm.Order, n int64) (image.Base, error) {
+	made, err := k.folder.form(o.ID, n)
 	if err != nil || made == cloned {
 		return image.Base{}, err
 	}
 	var base image.Base
-	if kept, err := k.folder.read(baseName(o.ID), &base); kept || err != nil {
+	if kept, err := k.folder.read(baseName(o.ID, n), &base); kept || err != nil {
 		return base, err
 	}
 	if made == overlaid {
 		return base, errors.New("there is a disk, but the record of its base is lost")
 	}
-	k.book.tell(ctx, o.ID, "image", "fetching the image")
-	base, err = k.Disks.Get(ctx, k.request(ctx, o))
+	k.book.tell(ctx, o.ID, keyOf("image", n), "fetching the image")
+	base, err = k.Disks.Get(ctx, k.request(ctx, o, n))
 	if err != nil {
 		return base, fmt.Errorf("fetch image: %w", err)
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
-		e.Image = base.Checksum
-		e.tell("image", k.Now(), "image fetched and checked")
+		e.fetched(n, base.Checksum)
+		e.tell(keyOf("image", n), k.Now(), "image fetched and checked")
 	})
-	return base, k.folder.write(baseName(o.ID), base, true)
+	return base, k.folder.write(baseName(o.ID, n), base, true)
 }
 
-// request returns what image an order asks for. One that names no tenant shares
+// request returns what image an order asks for disk n. One that names no tenant shares
 // nothing that isn't public.
-func (k *keeper) request(ctx context.Context, o vm.Order) image.Request {
+func (k *keeper) request(ctx context.Context, o vm.Order, n int64) image.Request {
+	m := materialOf(o, n)
 	return image.Request{
-		URL: o.Image, Checksum: cmp.Or(o.ImageChecksum, o.ImagePin), Pinned: o.ImageChecksum == "",
-		Tenant: cmp.Or(o.Tenant, "vm:"+o.ID), DiskBytes: o.StorageGiB << 30, Progress: k.progress(ctx, o.ID),
+		URL: m.url, Checksum: m.checksum, Pinned: m.pinned,
+		Tenant: cmp.Or(o.Tenant, "vm:"+o.ID), DiskBytes: m.gib << 30, Progress: k.progress(ctx, o.ID, keyOf("image", n)),
 	}
 }
 
 // progress returns a function that tells the story of a download, once a
 // second at most.
-func (k *keeper) progress(ctx context.Context, id string) func(image.Progress) {
+func (k *keeper) progress(ctx context.Context, id, key string) func(image.Progress) {
 	var told time.Time
 	return func(p image.Progress) {
 		now := k.Now()
@@ -127,50 +156,66 @@ func (k *keeper) progress(ctx context.Context, id string) func(image.Progress) {
 		if p.Total > 0 {
 			text = fmt.Sprintf("%s %d of %d MiB (%d %%)", verb, p.Done>>20, p.Total>>20, p.Done*100/p.Total)
 		}
-		k.book.tell(ctx, id, "image", text)
+		k.book.tell(ctx, id, key, text)
 	}
 }
 
 // seed writes the disk that the VM reads at boot. It is written anew before
 // each start, because the network may have changed under a VM that was down.
-func (k *keeper) seed(o vm.Order, link network.Link) error {
+func (k *keeper) seed(o vm.Order, n int64, link network.Link) error {
 	g := k.Network.Guest(link)
-	given, err := k.userData(o)
+	s, err := k.instance(o, n)
 	if err != nil {
 		return err
+	}
+	s.At, s.Network = k.Now(), seed.Network{
+		DHCP: g.DHCP, MAC: link.MAC, Address: g.Address, Gateway: g.Gateway, Address6: g.Address6, Gateway6: g.Gateway6, DNS: g.DNS,
 	}
 	if err := k.folder.step("write", seedFile); err != nil {
 		return fmt.Errorf("write seed: %w", err)
 	}
-	err = seed.WriteFile(k.folder.vmPath(o.ID, seedFile), seed.Seed{
-		InstanceID: o.ID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, UserData: given, At: k.Now(),
-		Network: seed.Network{
-			DHCP: g.DHCP, MAC: link.MAC, Address: g.Address, Gateway: g.Gateway, Address6: g.Address6, Gateway6: g.Gateway6, DNS: g.DNS,
-		},
-	})
-	if err != nil {
+	if err := seed.WriteFile(k.folder.vmPath(o.ID, seedFile), s); err != nil {
 		return fmt.Errorf("write seed: %w", err)
 	}
 	return nil
 }
 
-// userData returns what the VM's guest is given to do. It is ordered until the VM was
-// Active, and read by the guest at each boot: what was ordered is kept beside the disk,
-// before a seed tells it, and goes with it.
-func (k *keeper) userData(o vm.Order) (userdata.Text, error) {
-	var kept userdata.Text
-	name := filepath.Join(vmsDir, o.ID, userDataFile)
-	if _, err := k.folder.read(name, &kept); err != nil {
-		return "", err
+// instance returns who the guest on disk n is: each disk is another instance, so that
+// cloud-init sets a new one up.
+func (k *keeper) instance(o vm.Order, n int64) (seed.Seed, error) {
+	s := seed.Seed{InstanceID: keyOf(o.ID, n), Hostname: o.Hostname, SSHKeys: o.SSHKeys}
+	if r := o.Rescue; r != nil && n == r.Disk {
+		s.SSHKeys = []string{r.Key}
+		return s, nil
 	}
-	if o.UserData == "" || o.UserData == kept {
+	var err error
+	s.UserData, err = k.userData(o, n)
+	return s, err
+}
+
+// userData returns what the guest on disk n of a VM is given to do. It is ordered until
+// the VM was Active on it, or is that of another disk, and read by the guest at each
+// boot: what it was is kept beside the disk, before a seed tells it, and goes
+// with it.
+func (k *keeper) userData(o vm.Order, n int64) (kept userdata.Text, err error) {
+	there, err := k.folder.read(userDataName(o.ID, n), &kept)
+	if err != nil || n != o.Disk {
+		return kept, err
+	}
+	given := o.UserData
+	if given == "" && o.Heir != nil && *o.Heir != n && !there {
+		if _, err := k.folder.read(userDataName(o.ID, *o.Heir), &given); err != nil {
+			return "", err
+		}
+	}
+	if given == "" || given == kept {
 		return kept, nil
 	}
-	return o.UserData, k.folder.write(name, o.UserData, true)
+	return given, k.folder.write(userDataName(o.ID, n), given, true)
 }
 
 // machine starts the VM's machine.
-func (k *keeper) machine(ctx context.Context, o vm.Order, disk hypervisor.Disk, link network.Link) error {
+func (k *keeper) machine(ctx context.Context, o vm.Order, disks []hypervisor.Disk, link network.Link) error {
 	plug, err := k.Network.Plug(ctx, o.ID)
 	if err != nil {
 		return fmt.Errorf("plug in: %w", err)
@@ -181,7 +226,7 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, disk hypervisor.Disk, 
 	k.book.update(ctx, o.ID, func(e *entry) { again, e.Ready, e.Asked = !e.Started.IsZero(), false, time.Time{} })
 	err = k.Hypervisor.Ensure(ctx, hypervisor.Machine{
 		ID: o.ID, VCPU: int(o.VCPU), RAMGiB: int(o.RAMGiB),
-		Disks: []hypervisor.Disk{disk, {Path: k.folder.vmPath(o.ID, seedFile), Format: hypervisor.Raw, ReadOnly: true}},
+		Disks: disks,
 		NIC:   hypervisor.NIC{MAC: link.MAC, Kind: hypervisor.PlugKind(plug.Kind), File: plug.File},
 	})
 	if err != nil {
@@ -193,10 +238,15 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, disk hypervisor.Disk, 
 		if e.Begun.IsZero() {
 			e.Begun = now
 		}
-		e.machine, e.Started, e.Generation = hypervisor.Running, now, o.Generation
+		e.machine, e.Started = hypervisor.Running, now
+		if e.Disk == o.Boots() { // else it is still to be changed
+			e.Generation = o.Generation
+		}
 		switch {
 		case !again:
 			e.tell("machine", now, fmt.Sprintf("machine started with %d vCPU and %d GiB of memory", o.VCPU, o.RAMGiB))
+		case e.Turned:
+			e.tell(changeKey(o), now, e.restarted(o)+", with the address that it had")
 		case o.Restart > e.Restarted:
 			e.tell(restartKey(o), now, "restarted, with the disk and the address that it had")
 		case e.Halted:
@@ -207,6 +257,7 @@ func (k *keeper) machine(ctx context.Context, o vm.Order, disk hypervisor.Disk, 
 			e.Restarts++
 			e.tell("restart", now, fmt.Sprintf("the machine had stopped and was started again (%d times by now)", e.Restarts))
 		}
+		e.Turned = false
 		e.Restarted = o.Restart // what is started now need not be started anew
 	})
 	return nil
@@ -227,7 +278,10 @@ func (k *keeper) connect(ctx context.Context, o vm.Order) error {
 		text += cut
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
-		e.link, e.Generation, e.Asked = &link, o.Generation, time.Time{}
+		e.link, e.Asked = &link, time.Time{}
+		if e.Disk == o.Boots() {
+			e.Generation = o.Generation
+		}
 		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), text)
 	})
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func (m mortalDisks) Clone(ctx context.Context, base image.Base, path string, si
 // followed by one that brings the VM where it belongs, on the disk it had.
 func TestAgentEndsAnywhere(t *testing.T) {
 	t.Parallel()
-	for n := 1; n <= 8; n++ {
+	for n := 1; n <= 10; n++ {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprint(n, after), func(t *testing.T) {
 				t.Parallel()
@@ -114,32 +115,90 @@ func TestAgentEndsAnywhere(t *testing.T) {
 	}
 }
 
-// wholeLife is what is ordered of a VM in each part of its life, and how far it
-// comes.
-var wholeLife = []struct {
-	ports   []vm.Port
-	goal    vm.Goal
-	phase   vm.Phase
-	restart bool
-}{
-	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, false},
-	{[]vm.Port{ssh, web}, vm.Run, vm.Ready, true},
-	{[]vm.Port{ssh, web}, vm.Halt, vm.Halted, false},
-	{[]vm.Port{ssh}, vm.Run, vm.Ready, false},
-	{nil, vm.Remove, vm.Absent, false},
+// stage is a part of a VM's life: what is ordered of it, and how far it comes.
+type stage struct {
+	ports []vm.Port
+	goal  vm.Goal
+	phase vm.Phase
+	anew  func(o *vm.Order) // what else is ordered that starts its machine anew
+	also  func(o *vm.Order) // and what doesn't
+}
+
+// wholeLife is a life in which everything happens to a VM that can be ordered. It has
+// three disks in it, one after the other and all at once.
+var wholeLife = []stage{
+	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready},
+	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready},
+	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Restart = o.Generation }},
+	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Disk = o.Generation }},
+	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) {
+		o.Rescue = &vm.RescueSystem{Disk: o.Generation, Image: "https://images.test/rescue.qcow2", Key: "ssh-ed25519 once"}
+	}},
+	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Purge, o.Rescue = []int64{o.Rescue.Disk}, nil }},
+	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Disk = 0 }},
+	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted},
+	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted, also: func(o *vm.Order) { o.Purge = []int64{4} }},
+	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready},
+	{goal: vm.Remove, phase: vm.Absent},
+}
+
+// disksOfALife is how many disks are made in a whole life.
+const disksOfALife = 3
+
+// order makes o the order of a stage of a life.
+func (s stage) order(o *vm.Order) {
+	o.Ports, o.Goal = s.ports, s.goal
+	if s.anew != nil {
+		s.anew(o)
+	}
+	if s.also != nil {
+		s.also(o)
+	}
+}
+
+// check compares what a VM has with what it is to have by an order: it runs on the disk
+// that it is to run on, and of the disks that it had before those are gone that were to
+// be purged, and no other ones. It returns the disks.
+func (s stage) check(r *rig, o vm.Order, before map[string]string) map[string]string {
+	r.Helper()
+	if s.goal == vm.Remove {
+		return nil
+	}
+	name := func(n int64) string {
+		if n == 0 {
+			return "disk.qcow2"
+		}
+		return fmt.Sprintf("disk-%d.qcow2", n)
+	}
+	for _, n := range o.Purge {
+		r.until(time.Minute, fmt.Sprintf("disk %d is purged, and so it is told", n), func() bool {
+			return r.disksOf(o.ID)[name(n)] == "" && !r.sighting(o.ID).Has(n)
+		})
+		delete(before, name(n))
+	}
+	now := r.disksOf(o.ID)
+	for file, content := range before {
+		if now[file] != content {
+			r.Errorf("%s was %q, is %q", file, content, now[file])
+		}
+	}
+	if now[name(o.Boots())] == "" || len(now) > len(before)+1 {
+		r.Errorf("disks are %v, were %v; want %s among them", now, before, name(o.Boots()))
+	}
+	if m, runs := r.host.Machine(o.ID); s.goal == vm.Run && (runs == 0 || filepath.Base(m.Disks[0].Path) != name(o.Boots()) ||
+		o.Rescue != nil && filepath.Base(m.Disks[1].Path) != name(o.Disk)) {
+		r.Errorf("it runs on %+v, want %s of %+v", m.Disks, name(o.Boots()), o.Shelf)
+	}
+	return now
 }
 
 func endAnywhere(r *rig, n int, after bool) {
 	o := order("0xA", 1, ssh)
-	disk := ""
+	var disks map[string]string
 	sound := r.config
 	for _, stage := range wholeLife {
-		o.Ports, o.Goal = stage.ports, stage.goal
 		begun := r.starts("0xA")
-		if stage.restart {
-			o.Restart = o.Generation
-		}
+		stage.order(&o)
 		l := &life{left: n, after: after, end: func() {}}
 		r.config = sound
 		r.config.Hypervisor, r.config.Network = mortalHypervisor{sound.Hypervisor, l}, mortalNetwork{sound.Network, l}
@@ -152,14 +211,10 @@ func endAnywhere(r *rig, n int, after bool) {
 		r.config = sound
 		r.start()
 		r.reaches("0xA", o.Generation, stage.phase)
-		if stage.restart && r.starts("0xA") == begun {
+		if stage.anew != nil && r.starts("0xA") == begun {
 			r.Error("it was not started anew")
 		}
-		if now := r.disk("0xA"); disk != "" && now != disk && stage.goal != vm.Remove {
-			r.Errorf("disk was %q, is %q", disk, now)
-		} else {
-			disk = now
-		}
+		disks = stage.check(r, o, disks)
 		if runs := r.starts("0xA") > 0; runs != (stage.goal == vm.Run) {
 			r.Errorf("with goal %s the machine runs: %t", stage.goal, runs)
 		}
@@ -169,7 +224,7 @@ func endAnywhere(r *rig, n int, after bool) {
 		r.halt()
 		o.Generation++
 	}
-	if r.disks.made != 1 || len(r.folders()) != 0 || len(r.links()) != 0 {
+	if r.disks.made != disksOfALife || len(r.folders()) != 0 || len(r.links()) != 0 {
 		r.Errorf("%d disks made, left: folders %v, links %v", r.disks.made, r.folders(), r.links())
 	}
 }

@@ -17,6 +17,9 @@ const (
 	Launch     Verb = "launch"     // make what is missing and start the machine
 	Connect    Verb = "connect"    // make the network agree; the machine is left alone
 	Restart    Verb = "restart"    // start the running machine anew
+	Prepare    Verb = "prepare"    // make the disk that the running machine is to be started on
+	Change     Verb = "change"     // start the running machine on another disk
+	Purge      Verb = "purge"      // remove disks that it doesn't run on
 	Watch      Verb = "watch"      // wait until the running machine answers
 	Listen     Verb = "listen"     // wait until its guest has printed its host keys
 	Halt       Verb = "halt"       // have the machine power off, keep its disk
@@ -49,12 +52,46 @@ type Sight struct {
 	Asked      time.Time        // when its guest was asked to power off; zero once it has, or need not
 	Restarted  int64            // the restart that was last fulfilled, by its generation
 	Broken     bool             // trying again will not help
+	Disk       int64            // the number of the disk that its machine was last started on
+	Disks      []int64          // the disks that are there, by number
+	Unmade     *int64           // the one that can't be had for a change, nil for none
 	Tried      int64            // the generation that NotBefore is about
 	NotBefore  time.Time        // when the next try is due
 }
 
 // Exists reports whether anything of the VM is on the server.
 func (s Sight) Exists() bool { return s.Files || s.Link != nil || s.Machine != "" }
+
+// boots returns the number of the disk that the machine is started on now. One that is
+// there runs on the disk that it has until the other one is there as well, and
+// an order from before the last one changes nothing.
+func (s Sight) boots(o vm.Order) int64 {
+	n := o.Boots()
+	if len(s.Disks) > 0 && (o.Generation < s.Generation || !slices.Contains(s.Disks, n)) {
+		return s.Disk
+	}
+	return n
+}
+
+// wants reports whether the machine is to be on another disk than it is, which
+// may still have to be made.
+func (s Sight) wants(o vm.Order) bool {
+	return o.Boots() != s.Disk && o.Generation >= s.Generation && (s.Unmade == nil || *s.Unmade != o.Boots())
+}
+
+// purges returns the disks that o has purged. None is as long as the VM's own one
+// isn't there, nor by an order from before the last one.
+func (s Sight) purges(o vm.Order) (list []int64) {
+	if o.Generation < s.Generation || !slices.Contains(s.Disks, o.Disk) {
+		return nil
+	}
+	for _, n := range s.Disks {
+		if o.Purges(n) && n != s.Disk {
+			list = append(list, n)
+		}
+	}
+	return list
+}
 
 // leaving reports whether the machine may be about to power off at now, because
 // it was asked to a short while ago.
@@ -116,14 +153,24 @@ func next(now time.Time, o vm.Order, s Sight) Verb {
 		if due && (s.Machine != "" || s.Generation != o.Generation) {
 			return Halt
 		}
+		if due && len(s.purges(o)) > 0 {
+			return Purge
+		}
 	case vm.Run:
+		other := s.wants(o)
 		switch {
 		case running && s.leaving(now):
 			return "" // asked to power off by an order before this one: it is launched once it has, or goes on
 		case running && due && o.Restart > s.Restarted:
 			return Restart
-		case running && due && (s.Generation != o.Generation || !s.Asked.IsZero() || !agrees(s.Link, o)):
+		case running && due && other && slices.Contains(s.Disks, o.Boots()):
+			return Change
+		case running && due && (s.Generation != o.Generation && o.Boots() == s.Disk || !s.Asked.IsZero() || !agrees(s.Link, o)):
 			return Connect
+		case running && due && other:
+			return Prepare
+		case running && due && len(s.purges(o)) > 0:
+			return Purge
 		case running && !s.Ready:
 			return Watch
 		case running && !s.Heard:

@@ -66,18 +66,24 @@ func (f *folder) usedImages() (map[string]bool, error) {
 	}
 	used := map[string]bool{}
 	for _, id := range ids {
-		made, err := f.form(id)
+		numbers, err := f.bases(id)
 		if err != nil {
 			return nil, err
 		}
-		if made == cloned {
-			continue
+		for _, n := range numbers {
+			made, err := f.form(id, n)
+			if err != nil {
+				return nil, err
+			}
+			if made == cloned {
+				continue
+			}
+			var base image.Base
+			if _, err := f.read(baseName(id, n), &base); err != nil {
+				return nil, fmt.Errorf("base of VM %s: %w", id, err)
+			}
+			used[base.Digest] = true
 		}
-		var base image.Base
-		if _, err := f.read(baseName(id), &base); err != nil {
-			return nil, fmt.Errorf("base of VM %s: %w", id, err)
-		}
-		used[base.Digest] = true
 	}
 	return used, nil
 }

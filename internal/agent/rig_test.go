@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -479,6 +480,24 @@ func (r *rig) folders() []string {
 		names[e.Name()] = true
 	}
 	return slices.Sorted(maps.Keys(names))
+}
+
+// disksOf returns what is on each disk of a VM, by the name of its file.
+func (r *rig) disksOf(id string) map[string]string {
+	r.Helper()
+	files, err := filepath.Glob(r.dir + "/agent/vms/" + id + "/disk*")
+	if err != nil {
+		r.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // it was just purged
+			r.Fatalf("read disk: %v", err)
+		}
+		found[filepath.Base(file)] = string(text)
+	}
+	return found
 }
 
 // disk returns what is on a VM's disk.

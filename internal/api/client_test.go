@@ -92,6 +92,10 @@ type storyAnswer struct {
 	PortsTag  string            `json:"portsEtag"`
 	RevertsAt *time.Time        `json:"portsRevertAt"`
 	Protected bool              `json:"protected"`
+	Power     string            `json:"power"`
+	PriceOff  string            `json:"pricePowerOff"`
+	Next      *string           `json:"nextPricePerEpoch"`
+	KeptUntil *time.Time        `json:"keptUntil"`
 	Labels    map[string]string `json:"labels"`
 	Operation *string           `json:"operation"`
 	Allowed   []string          `json:"allowedActions"`

@@ -70,7 +70,7 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 	log := slog.New(slog.DiscardHandler)
 	c := &cloud{t: tb, store: db}
 	c.control, err = control.New(tb.Context(), control.Config{
-		Store: db, Now: now, Rand: rand.Reader, Log: log, Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, Launch: time.Hour,
+		Store: db, Now: now, Rand: rand.Reader, Log: log, Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDeleted: 24 * time.Hour, Launch: time.Hour,
 		Images: []control.Image{{
 			ID: strings.Repeat("5f", 16), Name: "22.04 (LTS) x64", Distribution: "Ubuntu", Slug: "ubuntu-22-04-x64", URL: ubuntu, User: "ubuntu", Listed: now(),
 		}},

@@ -4,8 +4,6 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/cpucloud/cpucloud/internal/fault"
 )
 
 // dryRun is the parameter of every operation that changes something, and
@@ -28,13 +26,4 @@ const dryRunReference = "#/components/parameters/" + dryRun
 func (op operation) changes() bool { return op.method != http.MethodGet && !op.reads }
 
 // wantsDry reports whether nothing is to change.
-func (c *call) wantsDry() (bool, error) {
-	switch text := c.query.Get(dryRun); text {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, fault.Newf(fault.Malformed, "%s %q is neither true nor false", dryRun, clip(text))
-	}
-}
+func (c *call) wantsDry() (bool, error) { return c.flag(dryRun) }

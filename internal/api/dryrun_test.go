@@ -114,6 +114,11 @@ func (s *scene) requests() map[string]request {
 		"drainServer":           {s.operator, server + "/drain", `{"deadline": "72h"}`},
 		"removeServer":          {s.operator, server + "/remove", `{"lost": true}`},
 		"rebootVM":              {s.key, "/v1/vms/" + s.vm + "/reboot", ""},
+		"shutdownVM":            {s.key, "/v1/vms/" + s.vm + "/shutdown", ""},
+		"startVM":               {s.key, "/v1/vms/" + s.vm + "/start", ""},
+		"resizeVM":              {s.key, "/v1/vms/" + s.vm + "/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`},
+		"undeleteVM":            {s.key, "/v1/vms/" + s.vm + "/undelete", ""},
+		"deleteVM":              {s.key, "/v1/vms/" + s.vm, ""},
 		"protectVM":             {s.key, "/v1/vms/" + s.vm + "/protect", ""},
 		"unprotectVM":           {s.key, "/v1/vms/" + s.vm + "/unprotect", ""},
 		"setLabels":             {s.key, "/v1/vms/" + s.vm + "/labels", `{"labels": {"env": "prod"}}`},
@@ -191,8 +196,15 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		s.send("PUT", strings.TrimSuffix(r.path, "/confirm"), `{"openPorts": [], "confirmWithin": "60s"}`).wants(http.StatusOK, nil)
 	case "unprotectVM":
 		s.send("POST", strings.Replace(r.path, "/unprotect", "/protect", 1), "").wants(http.StatusNoContent, nil)
-	case "rebootVM", "resetVM":
+	case "rebootVM", "resetVM", "shutdownVM", "resizeVM":
 		s.report(vm.Ready)
+	case "startVM":
+		s.report(vm.Ready)
+		s.send("POST", strings.Replace(r.path, "/start", "/shutdown", 1), "").wants(http.StatusAccepted, nil)
+		s.report(vm.Halted)
+	case "undeleteVM":
+		s.report(vm.Ready)
+		s.send("DELETE", strings.TrimSuffix(r.path, "/undelete"), "").wants(http.StatusOK, nil)
 	}
 	changes, cancel := s.control.Changes(s.agent.server)
 	defer cancel()

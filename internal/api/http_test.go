@@ -144,7 +144,7 @@ func TestUnserved(t *testing.T) {
 		{"GET", "/marketplace/offers", "POST"},
 		{"POST", "/marketplace/countries", "GET"},
 		{"OPTIONS", "/ssh_keys", "GET, POST, DELETE"},
-		{"PATCH", "/v1/vms/x", "GET"},
+		{"PATCH", "/v1/vms/x", "GET, DELETE"},
 		{"POST", "/docs", "GET"},
 		{"POST", "/healthz", "GET"},
 	} {

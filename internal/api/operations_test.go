@@ -17,6 +17,8 @@ type operationAnswer struct {
 	Deadline  string  `json:"deadline"`
 	EndedAt   *string `json:"endedAt"`
 	Error     *string `json:"error"`
+	Step      *string `json:"step"`
+	Percent   int64   `json:"percent"`
 }
 
 func TestOperations(t *testing.T) {
@@ -27,7 +29,7 @@ func TestOperations(t *testing.T) {
 	c.report(vm.Ready)
 	var story storyAnswer
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "protect", "delete"}) {
+	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	before := c.send("GET", "/vms/v3", "").body

@@ -259,7 +259,7 @@ func TestServerVerbs(t *testing.T) {
 	verb("benchmark", "")
 	const base = "/v1/providers/Nord/servers/one/"
 	c.sendAs(nora, "POST", base+"remove", "").refused(409, "VMs are on server one: 1; drain it")
-	c.send("DELETE", "/vms/v3", `{"vmIds": ["`+id+`"]}`).wants(http.StatusOK, nil)
+	c.send("DELETE", "/v1/vms/"+id+"?purge=true", "").wants(http.StatusOK, nil)
 	c.report(vm.Ready)
 	if s := verb("remove", ""); s.State != "removed" {
 		t.Errorf("remove: %+v", s)

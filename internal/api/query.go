@@ -104,3 +104,15 @@ func (c *call) duration(name string, unless, most time.Duration) (time.Duration,
 	}
 	return d, nil
 }
+
+// flag reads a parameter that is true or false, which it is when it isn't given.
+func (c *call) flag(name string) (bool, error) {
+	switch text := c.query.Get(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, fault.Newf(fault.Malformed, "%s %q is neither true nor false", name, clip(text))
+	}
+}

@@ -70,6 +70,34 @@ var conditions = map[string]condition{
 	"reset": {status: "Active", like: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
 		c.send("POST", "/v1/vms/"+id+"/reset", "").wants(http.StatusAccepted, nil)
 	}},
+	"asked to shut down": {status: "Active", like: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("POST", "/v1/vms/"+id+"/shutdown", "").wants(http.StatusAccepted, nil)
+	}},
+	"shut down": {status: "Active", like: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("POST", "/v1/vms/"+id+"/shutdown", "").wants(http.StatusAccepted, nil)
+		c.report(vm.Halted)
+	}},
+	"shut down, and started": {status: "Active", like: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("POST", "/v1/vms/"+id+"/shutdown", "").wants(http.StatusAccepted, nil)
+		c.report(vm.Halted)
+		c.send("POST", "/v1/vms/"+id+"/start", "").wants(http.StatusAccepted, nil)
+	}},
+	"shut down, and the epoch over": {status: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("POST", "/v1/vms/"+id+"/shutdown", "").wants(http.StatusAccepted, nil)
+		c.report(vm.Halted)
+		c.pass(24 * time.Hour)
+	}},
+	"resized": {status: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("POST", "/v1/vms/"+id+"/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`).wants(http.StatusAccepted, nil)
+	}},
+	"deleted, and undeleted": {status: "Launching", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("DELETE", "/v1/vms/"+id, "").wants(http.StatusOK, nil)
+		c.send("POST", "/v1/vms/"+id+"/undelete", "").wants(http.StatusAccepted, nil)
+	}},
+	"deleted, kept, and the time over": {reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("DELETE", "/v1/vms/"+id, "").wants(http.StatusOK, nil)
+		c.pass(48 * time.Hour)
+	}},
 	"protected": {status: "Active", like: "Active", reported: vm.Ready, keeps: true, bring: func(c *cloud, id string) {
 		c.send("POST", "/v1/vms/"+id+"/protect", "").wants(http.StatusNoContent, nil)
 	}},

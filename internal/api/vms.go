@@ -231,8 +231,8 @@ var getVM = operation{
 		{"wait", "A status to wait for.", "Active"},
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
-	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null,  "unreachableSince": null, "drainedAt": null,
-		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "protect", "delete"],
+	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "protect", "delete"],
 		"protected": false, "labels": {"env": "prod"},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
@@ -257,6 +257,11 @@ type VMLook struct {
 
 	PortsTag  string     `json:"portsEtag" doc:"Names the open ports, for If-Match of PUT /v1/vms/{id}/ports."`
 	RevertsAt *time.Time `json:"portsRevertAt" nullable:"true" doc:"When the ports are changed back, unless their change is confirmed before; null for never."`
+
+	Power    string        `json:"power" enum:"on,stopping,off" doc:"Whether its customer wants it to run: on, stopping until its server has seen it powered off, off."`
+	PriceOff money.Amount  `json:"pricePowerOff" doc:"USDC per epoch while it is powered off: what its storage and address cost."`
+	Next     *money.Amount `json:"nextPricePerEpoch" nullable:"true" doc:"USDC from the next epoch on; null when that is pricePerEpoch."`
+	Kept     *time.Time    `json:"keptUntil,omitempty" doc:"Of a deleted VM: until when it can be undeleted."`
 
 	Protected bool              `json:"protected" doc:"It can't be deleted until it is unprotected."`
 	Labels    map[string]string `json:"labels" doc:"What its customer tells VMs apart by."`
@@ -293,7 +298,13 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 }
 
 func lookOf(v control.VM) VMLook {
-	look := VMLook{VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected, Labels: labelsOf(v.Labels)}
+	look := VMLook{
+		VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
+		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil), Labels: labelsOf(v.Labels),
+	}
+	if v.Cheaper {
+		look.Next = new(v.Rate().Sum())
+	}
 	if !v.State.Ended() {
 		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
@@ -324,9 +335,9 @@ var listVMLooks = operation{
 	method: http.MethodGet, path: "/v1/vms", id: "listVMsWithReasons", tag: "Virtual machines",
 	summary: "List VMs with what should be known of them",
 	text:    "Like GET /vms/v3, with the same parameters and labels, and more of each VM.",
-	query:   append(slices.Clone(listVMs.query), selecting),
-	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null,  "unreachableSince": null, "drainedAt": null,
-		"portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "protect", "delete"],
+	query:   append(slices.Clone(listVMs.query), selecting, parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
+	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "protect", "delete"],
 		"protected": false, "labels": {"env": "prod"}}]`,
 	refusals: listVMs.refusals,
 }
@@ -337,6 +348,9 @@ func (a *api) listVMLooks(c *call, _ none) ([]VMLook, error) {
 		return nil, err
 	}
 	if f.Labels, err = c.selector(); err != nil {
+		return nil, err
+	}
+	if f.Deleted, err = c.flag("deleted"); err != nil {
 		return nil, err
 	}
 	list, err := a.control.VMs(c.Context(), c.who, f)

@@ -118,3 +118,14 @@ func words(ports any) (list []string) {
 	}
 	return list
 }
+
+// undelete puts a deleted VM back.
+func (s *stub) undelete(w http.ResponseWriter, r *http.Request) {
+	i := slices.IndexFunc(s.deleted, func(v doc) bool { return v["id"] == vmOf(r) })
+	if i < 0 {
+		refuse(w, http.StatusNotFound, "no VM with this id")
+		return
+	}
+	s.vms, s.deleted = append(s.vms, s.deleted[i]), slices.Delete(s.deleted, i, i+1)
+	s.operate(w, r)
+}

@@ -44,7 +44,8 @@ type stub struct {
 	purse     purse
 
 	operations []doc
-	tries      int // to reach a console
+	deleted    []doc // VMs that can be undeleted
+	tries      int   // to reach a console
 }
 
 // newStub starts a stub that ends with the test.
@@ -66,7 +67,7 @@ func (s *stub) add(name, status string, ports ...doc) doc {
 func (s *stub) addVM(name, status string, ports []doc) doc {
 	n := len(s.vms) + 1
 	v := doc{
-		"id": fmt.Sprintf("0x%02d%036dAb", n*11, n), "vmName": name, "status": status, "pricePerEpoch": "0.84",
+		"id": fmt.Sprintf("0x%02d%036dAb", n*11, n), "vmName": name, "status": status, "pricePerEpoch": "0.84", "power": "on", "pricePowerOff": "0.62",
 		"reservedBalance": "1.68", "totalSpent": "0", "osImage": "https://images.example/demo.qcow2", "publicIp": nil,
 		"createdAt": "2026-01-31T12:00:00Z", "statusChangedAt": "2026-01-31T12:00:00Z", "nextBillingAt": nil, "terminatedAt": nil,
 		"datacenter": datacenter("US", "NYC"), "ports": append([]doc{{"port": 22, "protocol": "tcp"}}, ports...),
@@ -162,8 +163,19 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.list(w, r)
 	case "PATCH /vms/v3":
 		s.update(w, body)
-	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset":
+	case "POST /v1/vms/" + vmOf(r) + "/reboot", "POST /v1/vms/" + vmOf(r) + "/reset", "POST /v1/vms/" + vmOf(r) + "/shutdown", "POST /v1/vms/" + vmOf(r) + "/start":
 		s.operate(w, r)
+	case "POST /v1/vms/" + vmOf(r) + "/resize":
+		if body["maxPricePerEpoch"] == nil {
+			refuse(w, http.StatusUnprocessableEntity, "an epoch costs 1.66 USDC then, which is more than 0.84: agree to it by maxPricePerEpoch")
+			return
+		}
+		s.operate(w, r)
+	case "POST /v1/vms/" + vmOf(r) + "/undelete":
+		s.undelete(w, r)
+	case "DELETE /v1/vms/" + vmOf(r):
+		s.deleted = slices.DeleteFunc(s.deleted, func(v doc) bool { return v["id"] == vmOf(r) })
+		answer(w, http.StatusOK, doc{"id": vmOf(r), "keptUntil": nil})
 	case "POST /v1/vms/" + vmOf(r) + "/console", "GET /v1/vms/" + vmOf(r) + "/console/log":
 		s.console(w, r, body)
 	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
@@ -281,6 +293,10 @@ func (s *stub) deploy(w http.ResponseWriter, body doc) {
 
 func (s *stub) list(w http.ResponseWriter, r *http.Request) {
 	wanted := r.URL.Query().Get("status")
+	if r.URL.Query().Has("deleted") {
+		answer(w, http.StatusOK, slices.Concat([]doc{}, s.deleted))
+		return
+	}
 	found := []doc{}
 	for _, v := range s.vms {
 		if chooses(r, v) && (wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string))) {
@@ -339,6 +355,8 @@ func (s *stub) update(w http.ResponseWriter, body doc) {
 func (s *stub) remove(w http.ResponseWriter, body doc) {
 	for _, id := range body["vmIds"].([]any) {
 		i := s.find(id.(string))
+		s.vms[i]["keptUntil"] = "2026-02-01T12:00:00Z"
+		s.deleted = append(s.deleted, s.vms[i])
 		s.vms = slices.Delete(s.vms, i, i+1)
 	}
 	answer(w, http.StatusOK, doc{"removed_ids": body["vmIds"], "transactions": []doc{}})

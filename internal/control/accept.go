@@ -99,7 +99,7 @@ func (b *batch) draft(a acceptance) (vm.VM, error) {
 		AccountID: a.who.AccountID, KeyID: a.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
 		Spec:     vm.Spec{Hostname: d.Hostname, Image: d.Image, ImageChecksum: d.ImageChecksum, SSHKeys: a.keys, Ports: d.Ports},
 		UserData: d.UserData, Labels: d.Labels,
-		Goal: vm.Run, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
+		Goal: vm.Run, Power: vm.On, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
 		Epoch: b.Epoch, CreatedAt: b.now, Wish: wish,
 	}, err
 }
@@ -115,6 +115,7 @@ func (b *batch) placed(draft vm.VM, p market.Placement) (v vm.VM, err error) {
 	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID = where.ID, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID
 	v.Spec.VCPU, v.Spec.RAMGiB, v.Spec.StorageGiB = p.Configuration.VCPU, p.Configuration.RAMGiB, p.StorageGiB
 	v.Price, v.Parts = p.Price, partsOf(p)
+	v.Full = v.Parts
 	last, begun := b.cursors[p.Server]
 	if !begun {
 		last = where.Last

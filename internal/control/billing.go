@@ -160,6 +160,11 @@ func (s *Service) billOne(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet
 	if v.State == vm.InsufficientFunds {
 		return s.restart(ctx, tx, sheet, v, now)
 	}
+	if v.Cheaper && !v.NextBilling.After(now) {
+		if err := s.lower(ctx, tx, sheet, v, now, settled); err != nil {
+			return nil, err
+		}
+	}
 	m := s.meter(v)
 	cover, err := m.Run(sheet, now)
 	if err != nil {
@@ -249,9 +254,13 @@ func (s *Service) halt(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v
 // restart has a VM started again whose customer has the money by now. It is
 // charged once it runs.
 func (s *Service) restart(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v *vm.VM, now time.Time) (rung []string, err error) {
-	paid, err := s.meter(v).Restart(sheet, now)
+	m := s.meter(v)
+	paid, err := m.Restart(sheet, now)
 	if err != nil || !paid {
 		return nil, err
+	}
+	if v.Power != vm.On {
+		return []string{"vm:" + v.ID}, s.goOnOff(ctx, tx, sheet, v, m, now)
 	}
 	v.State, v.Since, v.Reason, v.Deadline = vm.Next(v.State, vm.Restarted), now, "starts again: the balance pays for it", time.Time{}
 	v.Goal = vm.Run
@@ -263,6 +272,19 @@ func (s *Service) restart(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet
 				"the balance pays for it again: its reserve holds %s USDC, and it is started", sheet.Holds(ledger.Reserve(v.ID)))))
 		},
 	)
+}
+
+// goOnOff charges a VM again that was not paid for and stays powered off, as its customer
+// wants it to be.
+func (s *Service) goOnOff(ctx context.Context, tx *store.Tx, sheet *ledger.Sheet, v *vm.VM, m *ledger.Meter, now time.Time) error {
+	if err := m.Charge(sheet, now); err != nil {
+		return err
+	}
+	v.State, v.Since, v.Reason, v.Deadline = vm.Next(v.State, vm.PaidOff), now, "", time.Time{}
+	v.Epochs, v.NextBilling = m.Epochs, now.Add(v.Epoch)
+	v.Spent += v.Price
+	return tx.PutEvent(ctx, v.ID, s.happened(string(v.State), now, fmt.Sprintf(
+		"the balance pays for it again; an epoch was charged: %s USDC. It stays powered off, as its customer wants it", v.Price)))
 }
 
 // expire ends a VM whose retention is over: its disk is purged. Its record and

@@ -74,6 +74,7 @@ type cloud struct {
 	log        io.Writer // nil for nobody
 	grace      time.Duration
 	rest       time.Duration // of addresses
+	keep       time.Duration // of deleted VMs
 	length     time.Duration // of an epoch; 0 for a day
 	fee        ledger.Fee
 	limits     payment.Limits
@@ -119,7 +120,7 @@ func (c *cloud) restart() {
 	}
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
-		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, AddressRest: c.rest, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
+		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, AddressRest: c.rest, KeepDeleted: c.keep, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
 		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})
 	if err != nil {

@@ -35,9 +35,12 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
-	Fee       Fee           // of what providers earn
-	Launch    time.Duration // how long a VM may stay New, and then Launching
-	Images    []Image       // offered as default images
+	// KeepDeleted is how long the disk of a deleted VM is kept, so that it can be
+	// undeleted; 0 for not at all.
+	KeepDeleted time.Duration
+	Fee         Fee           // of what providers earn
+	Launch      time.Duration // how long a VM may stay New, and then Launching
+	Images      []Image       // offered as default images
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 

@@ -147,10 +147,14 @@ func (s *Service) endNext(ctx context.Context, tx *store.Tx, server store.Server
 		return nil, err
 	}
 	for _, v := range vms {
+		rung := []string{"vm:" + v.ID, "server:" + server.ID}
+		if !v.KeptUntil.IsZero() {
+			return rung, s.purge(ctx, tx, &v, "its server was drained: its disk is not kept any longer")
+		}
 		if v.State.Ended() {
 			continue
 		}
-		return []string{"vm:" + v.ID, "server:" + server.ID}, s.terminate(ctx, tx, v, "ended by its provider: its server was drained")
+		return rung, s.terminate(ctx, tx, v, "ended by its provider: its server was drained")
 	}
 	text := "drained: it is empty and stays cordoned"
 	if len(vms) > 0 {

@@ -44,3 +44,8 @@ func (s *Service) Lookout(ctx context.Context, tx *store.Tx) ([]string, error) {
 
 // PortList is how ports are told.
 func PortList(ports []vm.Port) string { return portList(ports) }
+
+// Hold is hold, for what holds storage beside a disk.
+func (s *Service) Hold(ctx context.Context, tx *store.Tx, v *vm.VM, gib int64) error {
+	return s.hold(ctx, tx, v, gib)
+}

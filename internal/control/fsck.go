@@ -112,7 +112,7 @@ func (c *checkup) vms(ctx context.Context, tx *store.Tx) error {
 		}
 		c.owed[v.ProviderID] += money.Amount(v.Epochs-v.Settled) * v.Price
 		if !v.Gone {
-			c.used[v.ServerID] = c.used[v.ServerID].Add(v.Spec.Demand())
+			c.used[v.ServerID] = c.used[v.ServerID].Add(v.Takes())
 		}
 		c.sight(v)
 	})
@@ -131,8 +131,10 @@ func (c *checkup) reserve(v vm.VM, held money.Amount) {
 		sound = held == ledger.DepositEpochs*v.Price
 	case vm.Active:
 		sound = held == v.Price
-	case vm.SmallBalance, vm.InsufficientFunds:
+	case vm.SmallBalance:
 		sound = held < v.Price
+	case vm.InsufficientFunds: // what is in it was agreed to be before it held less
+		sound = held < max(v.Price, v.Full.Sum())
 	case vm.Stopped, vm.Failed:
 		sound = held == 0
 	case vm.Terminated:

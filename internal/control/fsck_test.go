@@ -130,7 +130,7 @@ func TestFsck(t *testing.T) {
 				return tx.PostAll(ctx, []ledger.Entry{{At: start, Kind: ledger.TopUp, From: ledger.External, To: ledger.Reserve("0xnone"), Amount: 5, Key: "x"}})
 			}},
 			{"a VM without its hold", "VM " + waits, "with a reserve of", func(ctx context.Context, tx *store.Tx) error {
-				return tx.PostAll(ctx, []ledger.Entry{ledger.Release(start, anna.AccountID, waits, 2*price, "")})
+				return tx.PostAll(ctx, []ledger.Entry{ledger.Release(start, anna.AccountID, waits, 2*price, "", 1)})
 			}},
 			{"what a VM spent", "VM " + runs, "its entries say", func(ctx context.Context, tx *store.Tx) error {
 				v, err := tx.VM(ctx, runs)

@@ -110,16 +110,23 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 		case next == vm.Failed:
 			return true, s.end(ctx, tx, v, cause, "could not be launched: "+printable(seen.Reason))
 		case next == vm.Active && v.State != vm.Active:
+			if _, err := s.fulfil(ctx, tx, &v, seen); err != nil {
+				return false, err
+			}
 			return true, s.activate(ctx, tx, v)
 		default:
 			s.progress(&v, next, seen)
 		}
 	}
+	settled, err := s.settleSize(ctx, tx, &v, seen)
+	if err != nil {
+		return false, err
+	}
 	fulfilled, err := s.fulfil(ctx, tx, &v, seen)
 	if err != nil {
 		return false, err
 	}
-	if !fulfilled && v.Trouble.Same(before.Trouble) && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
+	if !fulfilled && !settled && v.Trouble.Same(before.Trouble) && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
 		len(v.HostKeys) == len(before.HostKeys) {
 		return len(seen.Steps) > 0, nil
 	}
@@ -182,19 +189,10 @@ func (s *Service) activate(ctx context.Context, tx *store.Tx, v vm.VM) error {
 		v.ActivatedAt = now
 		line.Key, line.Text = "active", fmt.Sprintf("active at %s after %s; the first epoch was charged: %s USDC", v.Address, now.Sub(v.CreatedAt).Round(100*time.Millisecond), v.Price)
 	}
-	v.NextBilling, v.Wish = now.Add(v.Epoch), ""
+	v.Wish = ""
 	v.Reached = max(v.Reached, 1)
-	m := s.meter(&v)
-	sheet, err := tx.Sheet(ctx, m.Accounts()...)
-	if err != nil {
-		return err
-	}
-	if err := m.Charge(sheet, now); err != nil {
-		return err
-	}
-	v.Epochs = m.Epochs
-	v.Spent += v.Price
 	return firstErrorOf(
+		func() error { return s.charge(ctx, tx, &v, now) },
 		func() error { return s.forgetUserData(ctx, tx, v) },
 		func() error { return tx.UpdateVM(ctx, v) },
 		func() error { return tx.PutEvent(ctx, v.ID, line) },
@@ -221,10 +219,11 @@ func (s *Service) observeRemoval(ctx context.Context, tx *store.Tx, v vm.VM, see
 
 // leave frees what a VM took of its server: nothing of it is there any more.
 func (s *Service) leave(ctx context.Context, tx *store.Tx, v vm.VM, text string) error {
-	v.Gone, v.GoneAt = true, s.Now().UTC()
+	took := v.Takes()
+	v.Gone, v.GoneAt, v.KeptUntil = true, s.Now().UTC(), time.Time{}
 	return firstErrorOf(
 		func() error { return tx.UpdateVM(ctx, v) },
-		func() error { return tx.GiveBack(ctx, v.ServerID, v.Spec.Demand()) },
+		func() error { return tx.GiveBack(ctx, v.ServerID, took) },
 		func() error { return tx.Revise(ctx, v.ServerID) },
 		func() error {
 			return tx.PutEvent(ctx, v.ID, vm.Event{At: s.Now().UTC(), Key: "removed", Text: text})

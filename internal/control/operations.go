@@ -20,11 +20,25 @@ const (
 	MaxOperations = 100
 )
 
-// Operate begins an action of the actor's VM that takes its time. A request with
-// an id may be sent again: it is answered with what it began. Returns NotFound for
-// an unknown, foreign or deleted VM, and Conflict when the VM refuses the action
-// now, or when the request's id was used for another one.
-func (s *Service) Operate(ctx context.Context, who account.Actor, given string, a vm.Action, requestID string) (vm.Operation, error) {
+// Amendment is what an action changes of what is wanted of a VM. The VM's generation is
+// raised already: what is wanted from now on is of this one. A fault of it refuses
+// the action, and nothing has begun.
+type Amendment func(ctx context.Context, tx *store.Tx, v *vm.VM) error
+
+// Restart has the VM's machine started anew; abrupt does not ask its guest.
+func Restart(abrupt bool) Amendment {
+	return func(_ context.Context, _ *store.Tx, v *vm.VM) error {
+		v.Restart, v.Abrupt = v.Generation, abrupt
+		return nil
+	}
+}
+
+// Operate begins an action of the actor's VM that takes its time: change is made of
+// what is wanted of the VM. A request with an id may be sent again: it is answered
+// with what it began. Returns NotFound for an unknown, foreign or deleted VM, Conflict
+// when the VM refuses the action now, or when the request's id was used for another
+// one, and the faults of change.
+func (s *Service) Operate(ctx context.Context, who account.Actor, given string, a vm.Action, requestID string, change Amendment) (vm.Operation, error) {
 	if err := checkRequestID(requestID); err != nil {
 		return vm.Operation{}, err
 	}
@@ -43,7 +57,7 @@ func (s *Service) Operate(ctx context.Context, who account.Actor, given string, 
 		case err == nil || !fault.Is(err, fault.NotFound):
 			return err
 		}
-		if v.State == vm.Stopped {
+		if v.State == vm.Stopped && a != vm.Undelete {
 			return noVM(v.ID)
 		}
 		busy, err := s.goingOn(ctx, tx, v)
@@ -53,7 +67,7 @@ func (s *Service) Operate(ctx context.Context, who account.Actor, given string, 
 		if err := v.Refuses(a, busy); err != nil {
 			return err
 		}
-		if o, err = s.begin(ctx, tx, v, a, requestID); err != nil {
+		if o, err = s.begin(ctx, tx, v, a, requestID, change); err != nil {
 			return err
 		}
 		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
@@ -76,7 +90,7 @@ func (s *Service) goingOn(ctx context.Context, tx *store.Tx, v vm.VM) (*vm.Opera
 }
 
 // begin stores that an action of v goes on, and what is wanted of v for it.
-func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action, requestID string) (vm.Operation, error) {
+func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action, requestID string, change Amendment) (vm.Operation, error) {
 	now := s.Now().UTC()
 	opID, err := id.New("op", now, s.Rand)
 	if err != nil {
@@ -84,7 +98,9 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	v.Generation++
 	v.Operation = opID
-	v.Restart, v.Abrupt = v.Generation, a == vm.Reset
+	if err := change(ctx, tx, &v); err != nil {
+		return vm.Operation{}, err
+	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
 		Begun: now, Deadline: now.Add(operationTime),
@@ -97,14 +113,25 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	)
 }
 
-// fulfil ends the operation of v that goes on if what its agent sees is what it was
-// for, and reports whether it did.
+// fulfil notes how far the operation of v is that goes on, and ends it if what its agent
+// sees is what it was for. It reports whether anything changed.
 func (s *Service) fulfil(ctx context.Context, tx *store.Tx, v *vm.VM, seen vm.Sighting) (bool, error) {
 	o, err := s.goingOn(ctx, tx, *v)
-	if err != nil || o == nil || !o.Fulfilled(seen) {
+	if err != nil || o == nil {
 		return false, err
 	}
-	return true, s.conclude(ctx, tx, v, *o, "")
+	if o.Fulfilled(*v, seen) {
+		return true, s.conclude(ctx, tx, v, *o, "")
+	}
+	step, done := o.Step, min(max(seen.Done, 0), 100)
+	if n := len(seen.Steps); n > 0 && seen.Steps[n-1].At.After(o.Begun) {
+		step = printable(seen.Steps[n-1].Text)
+	}
+	if step == o.Step && done == o.Done {
+		return false, nil
+	}
+	o.Step, o.Done = step, done
+	return true, tx.AdvanceOperation(ctx, *o)
 }
 
 // conclude ends an operation of v; failure is why it failed, "" if it didn't.
@@ -116,8 +143,12 @@ func (s *Service) conclude(ctx context.Context, tx *store.Tx, v *vm.VM, o vm.Ope
 		text = fmt.Sprintf("%s failed: %s", o.Action, failure)
 	}
 	v.Operation = ""
+	o.Ended, o.Error = now, failure
+	if failure == "" {
+		o.Step, o.Done = "", 100
+	}
 	return firstErrorOf(
-		func() error { return tx.EndOperation(ctx, o.ID, now, failure) },
+		func() error { return tx.AdvanceOperation(ctx, o) },
 		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(o.Action)+"-ended", now, text)) },
 	)
 }

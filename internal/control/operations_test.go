@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
@@ -38,7 +39,7 @@ func TestReboot(t *testing.T) {
 		anna := c.account("Anna", 4*price)
 		id := c.deploy(anna)
 		a.reports(vm.Ready, id)
-		o, err := c.Operate(t.Context(), anna, id, vm.Reboot, "")
+		o, err := c.Operate(t.Context(), anna, id, vm.Reboot, "", control.Restart(false))
 		c.must("Operate", err)
 		order := a.orders()[0]
 		want(t, "order", []any{order.Goal, order.Generation, order.Restart, order.Abrupt}, []any{vm.Run, int64(2), int64(2), false})
@@ -55,7 +56,7 @@ func TestReboot(t *testing.T) {
 		want(t, "in the end", c.outcome(anna, o.ID), "succeeded")
 		want(t, "told", c.tells(anna, id, "reboot done after 3s"), true)
 
-		o, err = c.Operate(t.Context(), anna, id, vm.Reset, "")
+		o, err = c.Operate(t.Context(), anna, id, vm.Reset, "", control.Restart(true))
 		c.must("Operate", err)
 		order = a.orders()[0]
 		want(t, "order to reset", []any{order.Generation, order.Restart, order.Abrupt}, []any{int64(3), int64(3), true})
@@ -76,30 +77,30 @@ func TestOneOperationAtATime(t *testing.T) {
 		a := c.join(room(2))
 		anna, bert := c.account("Anna", 8*price), c.account("Bert", 4*price)
 		id, other := c.deploy(anna), c.deploy(anna)
-		_, err := c.Operate(t.Context(), anna, id, vm.Reboot, "")
+		_, err := c.Operate(t.Context(), anna, id, vm.Reboot, "", control.Restart(false))
 		wantFault(t, "of a VM that is launched", err, fault.Conflict)
 		a.reports(vm.Ready, id, other)
-		first, err := c.Operate(t.Context(), anna, id, vm.Reboot, "one")
+		first, err := c.Operate(t.Context(), anna, id, vm.Reboot, "one", control.Restart(false))
 		c.must("Operate", err)
-		_, err = c.Operate(t.Context(), anna, id, vm.Reset, "two")
+		_, err = c.Operate(t.Context(), anna, id, vm.Reset, "two", control.Restart(true))
 		wantFault(t, "a second one", err, fault.Conflict)
 		want(t, "says what goes on", fault.Message(err), "another operation goes on: reboot, "+first.ID+", since 12:00:00; wait until it is over")
-		again, err := c.Operate(t.Context(), anna, id, vm.Reboot, "one")
+		again, err := c.Operate(t.Context(), anna, id, vm.Reboot, "one", control.Restart(false))
 		c.must("the same request", err)
 		want(t, "its answer", again, first)
 		want(t, "generation", c.stored(id).Generation, int64(2))
-		_, err = c.Operate(t.Context(), anna, other, vm.Reboot, "one")
+		_, err = c.Operate(t.Context(), anna, other, vm.Reboot, "one", control.Restart(false))
 		wantFault(t, "the request for another VM", err, fault.Conflict)
-		_, err = c.Operate(t.Context(), anna, id, vm.Reset, "one")
+		_, err = c.Operate(t.Context(), anna, id, vm.Reset, "one", control.Restart(true))
 		wantFault(t, "the request for another action", err, fault.Conflict)
-		_, err = c.Operate(t.Context(), bert, id, vm.Reboot, "")
+		_, err = c.Operate(t.Context(), bert, id, vm.Reboot, "", control.Restart(false))
 		wantFault(t, "of a stranger's VM", err, fault.NotFound)
 		_, err = c.Operation(t.Context(), bert, first.ID)
 		wantFault(t, "a stranger's operation", err, fault.NotFound)
 		_, err = c.Operations(t.Context(), bert, id)
 		wantFault(t, "operations of a stranger's VM", err, fault.NotFound)
 		a.reports(vm.Ready, id, other)
-		again, err = c.Operate(t.Context(), anna, id, vm.Reboot, "one")
+		again, err = c.Operate(t.Context(), anna, id, vm.Reboot, "one", control.Restart(false))
 		c.must("the same request, later", err)
 		want(t, "its outcome", again.Outcome(), vm.Succeeded)
 		want(t, "generation", c.stored(id).Generation, int64(2))
@@ -116,7 +117,7 @@ func TestHopelessOperations(t *testing.T) {
 		a.reports(vm.Ready, deaf, silent, gone)
 		ops := map[string]string{}
 		for _, id := range []string{deaf, silent, gone} {
-			o, err := c.Operate(t.Context(), anna, id, vm.Reboot, "")
+			o, err := c.Operate(t.Context(), anna, id, vm.Reboot, "", control.Restart(false))
 			c.must("Operate", err)
 			ops[id] = o.ID
 		}
@@ -132,7 +133,7 @@ func TestHopelessOperations(t *testing.T) {
 		want(t, "of one whose server did nothing", c.outcome(anna, ops[silent]),
 			"failed: its server did not do it within 15m0s; it does so as soon as it can")
 		want(t, "state", c.stored(deaf).State, vm.Active)
-		_, err := c.Operate(t.Context(), anna, deaf, vm.Reset, "")
+		_, err := c.Operate(t.Context(), anna, deaf, vm.Reset, "", control.Restart(true))
 		c.must("another one after it", err)
 	})
 }

@@ -143,6 +143,7 @@ func (s *Service) money() []duty {
 		{"quotes", "quotes expired", s.ExpireQuotes},
 		{"drains", "drains ended", s.EndDrains},
 		{"ports", "ports were changed back", s.RevertPorts},
+		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
 		{"remind", "VMs whose servers are not heard were told again", s.Remind},
 		{"operations", "gave up operations of VMs", s.EndOperations},
 		{"warn", "accounts were warned that their funds run low", s.Warn},

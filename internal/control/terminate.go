@@ -58,7 +58,10 @@ func (s *Service) TerminateVM(ctx context.Context, who account.Actor, provider, 
 			return fault.Newf(fault.Conflict, "VM %s has ended already: it is %s", v.ID, t.State)
 		}
 		rung = []string{"vm:" + v.ID, "server:" + v.ServerID}
-		t.Returned, err = tx.Returned(ctx, v.ID)
+		if v, err = tx.VM(ctx, v.ID); err != nil {
+			return err
+		}
+		t.Returned, err = tx.Returned(ctx, v.ID, v.Epochs)
 		return err
 	})
 	if err != nil {
@@ -147,24 +150,22 @@ func (s *Service) settleLast(ctx context.Context, tx *store.Tx, v *vm.VM, return
 // reserve. It returns how much that is: nothing when nothing was charged, or the
 // epoch is over.
 func (s *Service) giveBackEpoch(ctx context.Context, tx *store.Tx, v vm.VM, now time.Time) (money.Amount, error) {
-	rest := min(v.NextBilling.Sub(now), v.Epoch)
-	if v.ActivatedAt.IsZero() || rest <= 0 {
-		return 0, nil
-	}
-	charge, err := tx.LastCharge(ctx, v.ID)
-	if fault.Is(err, fault.NotFound) {
-		return 0, nil // it costs nothing
-	}
-	if err != nil {
-		return 0, err
-	}
-	part := charge.Amount.Share(rest.Microseconds(), v.Epoch.Microseconds())
+	part := undelivered(v, now)
 	if part == 0 {
-		return 0, nil
+		return 0, nil // it costs nothing, or the epoch is over
 	}
-	posted, err := tx.Post(ctx, ledger.Undelivered(now, v.AccountID, v.ID, v.ProviderID, part, charge.Epoch))
+	posted, err := tx.Post(ctx, ledger.Undelivered(now, v.AccountID, v.ID, v.ProviderID, part, v.Epochs))
 	if err != nil || !posted {
 		return 0, err
 	}
 	return part, nil
+}
+
+// undelivered returns what was charged for the rest of a VM's epoch.
+func undelivered(v vm.VM, now time.Time) money.Amount {
+	rest := min(v.NextBilling.Sub(now), v.Epoch)
+	if v.ActivatedAt.IsZero() || rest <= 0 {
+		return 0
+	}
+	return v.Price.Share(rest.Microseconds(), v.Epoch.Microseconds())
 }

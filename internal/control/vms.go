@@ -44,6 +44,7 @@ type VMFilter struct {
 	Labels       vm.Selector
 	Page         int // from 1; 0 for all
 	PerPage      int
+	Deleted      bool // those that were deleted and are kept, in the place of the others
 	wantTimeline bool
 }
 
@@ -53,7 +54,7 @@ const maxIDs = 10_000
 // VMs returns the actor's VMs, oldest first. One that its customer deleted is
 // not among them.
 func (s *Service) VMs(ctx context.Context, who account.Actor, f VMFilter) ([]VM, error) {
-	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince, Labels: f.Labels}
+	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince, Deleted: f.Deleted, Labels: f.Labels}
 	for _, given := range f.IDs {
 		if vmID, err := id.ParseVM(given); err == nil {
 			filter.IDs = append(filter.IDs, vmID)
@@ -329,13 +330,18 @@ func (s *Service) end(ctx context.Context, tx *store.Tx, v vm.VM, cause vm.Cause
 	}
 	v.NextBilling = time.Time{}
 	if v.Reserved > 0 {
-		if _, err := tx.Post(ctx, ledger.Release(now, v.AccountID, v.ID, v.Reserved, reason)); err != nil {
+		if _, err := tx.Post(ctx, ledger.Release(now, v.AccountID, v.ID, v.Reserved, reason, v.Generation)); err != nil {
 			return err
 		}
 		text = fmt.Sprintf("%s; %s USDC were returned", reason, v.Reserved)
 	}
 	if v.Goal != vm.Remove {
-		v.Goal, v.EndedAt = vm.Remove, now
+		v.EndedAt = now
+		if cause == vm.Deleted && s.keep(&v, now) {
+			text += fmt.Sprintf("; its disk and address are kept until %s, and it can be undeleted", v.KeptUntil.Format(time.RFC3339))
+		} else {
+			v.Goal = vm.Remove
+		}
 		v.Generation++
 		if err := tx.Revise(ctx, v.ServerID); err != nil {
 			return err

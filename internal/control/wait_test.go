@@ -24,7 +24,14 @@ type waiting struct {
 // waits returns what the VM waits for.
 func (w *waiting) waits() []vm.Wait {
 	w.t.Helper()
-	return w.story(w.anna, w.id).Waits
+	for _, deleted := range []bool{false, true} {
+		list, err := w.VMs(w.t.Context(), w.anna, control.VMFilter{IDs: []string{w.id}, Deleted: deleted})
+		w.must("VMs", err)
+		if len(list) > 0 {
+			return list[0].Waits
+		}
+	}
+	return nil
 }
 
 // wait returns the wait of a kind; ok is false where there is none.
@@ -81,7 +88,7 @@ var owned = map[vm.WaitFor]struct {
 	vm.ForOperation: {
 		func(w *waiting) {
 			w.a.reports(vm.Ready, w.id)
-			_, err := w.Operate(w.t.Context(), w.anna, w.id, vm.Reboot, "")
+			_, err := w.Operate(w.t.Context(), w.anna, w.id, vm.Reboot, "", control.Restart(false))
 			w.must("Operate", err)
 		},
 		func(w *waiting) func(context.Context) (int, error) { return w.EndOperations },
@@ -99,6 +106,15 @@ var owned = map[vm.WaitFor]struct {
 		func(w *waiting) { w.a.reports(vm.Ready, w.id); w.shop.drain(w.a.id, time.Hour) },
 		func(w *waiting) func(context.Context) (int, error) { return w.EndDrains },
 		func(w *waiting) bool { return w.stored(w.id).State == vm.Terminated },
+	},
+	vm.ForUndelete: {
+		func(w *waiting) {
+			w.a.reports(vm.Ready, w.id)
+			_, err := w.Delete(w.t.Context(), w.anna, w.id, false)
+			w.must("DeleteVM", err)
+		},
+		func(w *waiting) func(context.Context) (int, error) { return w.PurgeDeleted },
+		func(w *waiting) bool { return w.stored(w.id).Goal == vm.Remove },
 	},
 	vm.ForServer: {
 		func(w *waiting) {
@@ -130,7 +146,7 @@ func TestEveryWaitHasAnOwner(t *testing.T) {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
 			each(t, func(t *testing.T, c *cloud) {
-				c.grace = time.Hour
+				c.grace, c.keep = time.Hour, 6*time.Hour
 				c.restart()
 				w := &waiting{cloud: c, shop: c.shop("Nord", 1), anna: c.account("Anna", 2*price)}
 				w.a = w.shop.join(1)

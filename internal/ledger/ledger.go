@@ -138,12 +138,12 @@ func Undelivered(at time.Time, accountID, vmID, providerID string, part money.Am
 	}
 }
 
-// Release returns what is left in a VM's reserve to its customer. A VM is
-// released once.
-func Release(at time.Time, accountID, vmID string, rest money.Amount, reason string) Entry {
+// Release returns what is left in a VM's reserve to its customer when it ends: once in
+// generation n of what is wanted of it, since it may be undeleted and end again.
+func Release(at time.Time, accountID, vmID string, rest money.Amount, reason string, n int64) Entry {
 	return Entry{
 		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: rest, VM: vmID,
-		Reason: reason, Key: "refund:" + vmID,
+		Reason: reason, Key: fmt.Sprintf("refund:%s:end:%d", vmID, n),
 	}
 }
 
@@ -154,6 +154,24 @@ func Difference(at time.Time, accountID, vmID string, part money.Amount, n int64
 		At: at, Kind: Refund, From: Reserve(vmID), To: Customer(accountID), Amount: part, VM: vmID,
 		Reason: "its new place costs less", Key: fmt.Sprintf("refund:%s:%d", vmID, n),
 	}
+}
+
+// Adjust brings a VM's reserve from what it holds to what a new price needs, once in a
+// generation of what is wanted of it and before epoch n: from its customer's balance, or
+// back to it. It is nil when that is the same.
+func Adjust(at time.Time, accountID, vmID string, holds, needs money.Amount, generation, n int64) *Entry {
+	e := Entry{
+		At: at, Kind: TopUp, From: Customer(accountID), To: Reserve(vmID), Amount: needs - holds, VM: vmID,
+		Reason: "reserve for its new price", Key: fmt.Sprintf("topup:%s:%d:%d", vmID, generation, n),
+	}
+	switch {
+	case needs == holds:
+		return nil
+	case needs < holds:
+		e.Kind, e.From, e.To, e.Amount = Refund, e.To, e.From, holds-needs
+		e.Reason, e.Key = "its new price needs less", fmt.Sprintf("refund:%s:%d:%d", vmID, generation, n)
+	}
+	return &e
 }
 
 // Owner returns the customer whose balance, or whose VM's reserve, the entry moves;

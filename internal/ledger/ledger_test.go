@@ -49,8 +49,8 @@ func TestEntries(t *testing.T) {
 			},
 		},
 		{
-			ledger.Release(now, "anna", "0x1", 50, "deleted"),
-			ledger.Entry{Kind: ledger.Refund, From: "vm:0x1", To: "account:anna", Amount: 50, VM: "0x1", Reason: "deleted", Key: "refund:0x1"},
+			ledger.Release(now, "anna", "0x1", 50, "deleted", 3),
+			ledger.Entry{Kind: ledger.Refund, From: "vm:0x1", To: "account:anna", Amount: 50, VM: "0x1", Reason: "deleted", Key: "refund:0x1:end:3"},
 		},
 		{
 			ledger.Asked(now, "nord", "wdr_1", 50),
@@ -90,13 +90,14 @@ func TestKeysDiffer(t *testing.T) {
 		keys := map[string]bool{}
 		hold, err := ledger.Reservation(now, "a", v, 1)
 		for _, e := range []ledger.Entry{
-			a, hold, ledger.Credit(now, "a", 1, "", v), ledger.Debit(now, "a", 1, "", v), ledger.Release(now, "a", v, 1, ""),
-			ledger.Undelivered(now, "anna", v, "p", 1, n),
+			a, hold, ledger.Credit(now, "a", 1, "", v), ledger.Debit(now, "a", 1, "", v), ledger.Release(now, "a", v, 1, "", n),
+			ledger.Undelivered(now, "anna", v, "p", 1, n), *ledger.Adjust(now, "anna", v, 1, 2, n, n), *ledger.Adjust(now, "anna", v, 2, 1, n, n),
+			ledger.Difference(now, "anna", v, 1, n),
 		} {
 			keys[e.Key] = true
 		}
-		if err != nil || len(keys) != 6 {
-			t.Errorf("six kinds of entries have %d keys (%v)", len(keys), err)
+		if err != nil || len(keys) != 9 {
+			t.Errorf("nine kinds of entries have %d keys (%v)", len(keys), err)
 		}
 	})
 }

@@ -23,7 +23,7 @@ func TestMoves(t *testing.T) {
 		{hold, ledger.ToReserve, ledger.Purse{Free: -10, Reserved: 10}},
 		{ledger.Rent(now, "anna", "0x1", "nord", 10, 1), ledger.Out, ledger.Purse{Reserved: -10}},
 		{ledger.Undelivered(now, "anna", "0x1", "nord", 10, 1), ledger.In, ledger.Purse{Reserved: 10}},
-		{ledger.Release(now, "anna", "0x1", 10, ""), ledger.ToBalance, ledger.Purse{Free: 10, Reserved: -10}},
+		{ledger.Release(now, "anna", "0x1", 10, "", 1), ledger.ToBalance, ledger.Purse{Free: 10, Reserved: -10}},
 		{ledger.Entry{From: ledger.Customer("anna"), To: ledger.Customer("bert"), Amount: 10}, ledger.Out, ledger.Purse{Free: -10}},
 		{ledger.Entry{From: ledger.Customer("bert"), To: ledger.Customer("anna"), Amount: 10}, ledger.In, ledger.Purse{Free: 10}},
 		{ledger.Entry{From: ledger.Earned("nord"), To: ledger.Customer("anna"), Amount: 10}, ledger.In, ledger.Purse{Free: 10}},

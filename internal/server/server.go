@@ -35,6 +35,8 @@ type Config struct {
 	Epoch     time.Duration // billing period of new VMs
 	Grace     time.Duration // how long a VM runs on with an epoch unpaid
 	Retention time.Duration // how long the disk of an unpaid VM is kept
+	// KeepDeleted is how long the disk of a deleted VM is kept; 0 for not at all.
+	KeepDeleted time.Duration
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 	Fee         control.Fee // of what providers earn
@@ -97,7 +99,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDeleted: c.KeepDeleted, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
 		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})

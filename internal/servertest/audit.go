@@ -71,7 +71,7 @@ func (b *Books) capacity(ctx context.Context, tx *store.Tx) error {
 		var sum capacity.Vector
 		addresses := map[netip.Addr]bool{}
 		for _, v := range vms {
-			sum = sum.Add(v.Spec.Demand())
+			sum = sum.Add(v.Takes())
 			if addresses[v.Address] {
 				return fmt.Errorf("server %s: address %s is taken twice", servers[0].ID, v.Address)
 			}

@@ -42,11 +42,11 @@ func conditionOf(v *vm.VM) condition {
 // due is a query for what Due holds, without Place.
 const due = `SELECT v.id, v.account_id, v.server_id, v.provider_id, v.goal, v.generation, v.state, v.since, v.reason, v.deadline,
 	v.price, v.spent, v.epoch, v.next_billing, v.epochs, v.settled, COALESCE(r.amount, 0), COALESCE(r.head, ''), COALESCE(a.amount, 0), COALESCE(a.head, ''),
-	v.key_id, CASE WHEN v.limited THEN 1 ELSE 0 END
+	v.key_id, CASE WHEN v.limited THEN 1 ELSE 0 END, CASE WHEN v.cheaper THEN 1 ELSE 0 END, v.power
 	FROM vms v LEFT JOIN balances r ON r.account = 'vm:' || v.id LEFT JOIN balances a ON a.account = 'account:' || v.account_id `
 
 func (t *Tx) eachDue(ctx context.Context, where string, take func(Due) error, args ...any) error {
-	var r [22]any
+	var r [24]any
 	return t.scan(ctx, due+where, func(rows *sql.Rows) error {
 		if err := scanAll(rows, r[:]); err != nil {
 			return err
@@ -57,7 +57,7 @@ func (t *Tx) eachDue(ctx context.Context, where string, take func(Due) error, ar
 				State: vm.State(text(r[6])), Since: at(number(r[7])), Reason: text(r[8]), Deadline: at(number(r[9])),
 				Price: money.Amount(number(r[10])), Spent: money.Amount(number(r[11])), Epoch: time.Duration(number(r[12])) * time.Microsecond,
 				NextBilling: at(number(r[13])), Epochs: number(r[14]), Settled: number(r[15]), Reserved: money.Amount(number(r[16])),
-				KeyID: text(r[20]), Limited: number(r[21]) != 0,
+				KeyID: text(r[20]), Limited: number(r[21]) != 0, Cheaper: number(r[22]) != 0, Power: vm.Power(text(r[23])),
 			},
 			Reserve:  ledger.Standing{Amount: money.Amount(number(r[16])), Head: ledger.Hash(text(r[17]))},
 			Customer: ledger.Standing{Amount: money.Amount(number(r[18])), Head: ledger.Hash(text(r[19]))},
@@ -124,4 +124,18 @@ func (t *Tx) StoreBilled(ctx context.Context, list []Due) error {
 	t.later(s)
 	t.noteSheet(t.sheet.TakeBut(ledger.Account.OfProvider))
 	return t.runPending(ctx)
+}
+
+// PutPrice writes what a VM costs from its next epoch on, and nothing else of it.
+func (t *Tx) PutPrice(ctx context.Context, v vm.VM) error {
+	parts, err := partsText(v.Parts)
+	if err != nil {
+		return err
+	}
+	full, _, err := termsText(v)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE vms SET price = ?, price_parts = ?, full_parts = ?, cheaper = ? WHERE id = ?`, int64(v.Price), parts, full, v.Cheaper, v.ID)
+	return err
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -77,16 +78,9 @@ func (t *Tx) Earnings(ctx context.Context, providerID string, by EarningsBy, sin
 	return convert(list, earningRow.earning), err
 }
 
-// LastCharge returns the newest charge of a VM, or a NotFound fault.
-func (t *Tx) LastCharge(ctx context.Context, vmID string) (ledger.Entry, error) {
-	r, err := row[entryRow](ctx, t, "it was never charged", `SELECT key, at, kind, from_account, to_account, amount, vm_id, epoch, reason, actor
-		FROM entries WHERE key >= ? AND key < ? ORDER BY id DESC LIMIT 1`, "charge:"+vmID+":", "charge:"+vmID+";")
-	return r.entry(), err
-}
-
-// Returned returns what a VM's provider gave back of its charges.
-func (t *Tx) Returned(ctx context.Context, vmID string) (money.Amount, error) {
+// Returned returns what a VM's provider gave back of what it charged for an epoch.
+func (t *Tx) Returned(ctx context.Context, vmID string, epoch int64) (money.Amount, error) {
 	r, err := row[struct{ Amount int64 }](ctx, t, "", `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS amount
-		FROM entries WHERE key >= ? AND key < ?`, "return:"+vmID+":", "return:"+vmID+";")
+		FROM entries WHERE key = ?`, fmt.Sprintf("return:%s:%d", vmID, epoch))
 	return money.Amount(r.Amount), err
 }

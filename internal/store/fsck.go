@@ -49,9 +49,9 @@ func (t *Tx) EachSightings(ctx context.Context, fn func(serverID string, seen []
 // them needs: its reserve is left out, see Reserves, and all of its Spec but what
 // it takes of its server.
 func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
-	var r [15]any
+	var r [19]any
 	return t.scan(ctx, `SELECT id, account_id, server_id, provider_id, state, price, spent, epochs, settled, CASE WHEN gone THEN 1 ELSE 0 END, spec,
-		goal, generation, reached, known_as FROM vms ORDER BY id`, func(list *sql.Rows) error {
+		goal, generation, reached, known_as, power, held, leaves, full_parts FROM vms ORDER BY id`, func(list *sql.Rows) error {
 		if err := scanAll(list, r[:]); err != nil {
 			return err
 		}
@@ -63,12 +63,21 @@ func (t *Tx) EachVM(ctx context.Context, fn func(vm.VM)) error {
 		if err := fromJSON(text(r[10]), &takes); err != nil {
 			return err
 		}
-		fn(vm.VM{
+		v := vm.VM{
 			ID: text(r[0]), AccountID: text(r[1]), ServerID: text(r[2]), ProviderID: text(r[3]), State: vm.State(text(r[4])),
 			Price: money.Amount(number(r[5])), Spent: money.Amount(number(r[6])), Epochs: number(r[7]), Settled: number(r[8]), Gone: number(r[9]) != 0,
 			Spec: vm.Spec{VCPU: takes.VCPU, RAMGiB: takes.RAMGiB, StorageGiB: takes.StorageGiB},
 			Goal: vm.Goal(text(r[11])), Generation: number(r[12]), Reached: number(r[13]), KnownAs: text(r[14]),
-		})
+			Power: vm.Power(text(r[15])), Held: number(r[16]),
+		}
+		for place, column := range map[any]string{&v.Leaves: text(r[17]), &v.Full: text(r[18])} { // few VMs have them
+			if column != "" {
+				if err := fromJSON(column, place); err != nil {
+					return err
+				}
+			}
+		}
+		fn(v)
 		return nil
 	})
 }

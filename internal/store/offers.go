@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/market"
 	"github.com/cpucloud/cpucloud/internal/money"
 )
@@ -84,6 +86,15 @@ func (r offerRow) offer() (market.Offer, error) {
 // ProviderOffers returns a provider's offers by name, withdrawn ones too.
 func (t *Tx) ProviderOffers(ctx context.Context, providerID string) ([]market.Offer, error) {
 	return t.offers(ctx, `o.provider_id = ?`, providerID)
+}
+
+// Offer returns an offer, a withdrawn one too, or a NotFound fault.
+func (t *Tx) Offer(ctx context.Context, id string) (market.Offer, error) {
+	list, err := t.offers(ctx, `o.id = ?`, id)
+	if err != nil || len(list) == 0 {
+		return market.Offer{}, cmp.Or(err, fault.New(fault.NotFound, "no offer with this id"))
+	}
+	return list[0], nil
 }
 
 // offers returns the offers that a condition holds for.

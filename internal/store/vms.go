@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/userdata"
@@ -55,6 +57,12 @@ type vmRow struct {
 	Protected     bool
 	Operation     string
 	Asks          string
+	Power         string
+	FullParts     string
+	Leaves        string
+	Held          int64
+	Cheaper       bool
+	KeptUntil     int64
 	GoneAt        int64
 	UserData      string
 	HostKeys      string
@@ -76,6 +84,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		NextBilling: at(r.NextBilling), EndedAt: at(r.EndedAt), Gone: r.Gone, Epochs: r.Epochs, Settled: r.Settled, AffinityGroup: r.AffinityGroup,
 		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, GoneAt: at(r.GoneAt),
 		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation,
+		Power: vm.Power(r.Power), Held: r.Held, Cheaper: r.Cheaper, KeptUntil: at(r.KeptUntil),
 		UserData: userdata.Text(r.UserData), Labels: labelsOf(r.Labels),
 	}
 	for line := range strings.Lines(r.HostKeys) {
@@ -88,6 +97,17 @@ func (r vmRow) vm() (vm.VM, error) {
 	}
 	if r.Trouble != "" {
 		if err := fromJSON(r.Trouble, &v.Trouble); err != nil {
+			return vm.VM{}, err
+		}
+	}
+	v.Full = v.Parts
+	if r.FullParts != "" {
+		if err := fromJSON(r.FullParts, &v.Full); err != nil {
+			return vm.VM{}, err
+		}
+	}
+	if r.Leaves != "" {
+		if err := fromJSON(r.Leaves, &v.Leaves); err != nil {
 			return vm.VM{}, err
 		}
 	}
@@ -109,7 +129,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.gone_at,
-	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.labels, v.trouble`
+	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.power, v.full_parts, v.leaves, v.held, v.cheaper, v.kept_until, v.labels, v.trouble`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -139,17 +159,21 @@ func (s *script) vms(list []vm.VM) error {
 		if err != nil {
 			return err
 		}
+		full, leaves, err := termsText(v)
+		if err != nil {
+			return err
+		}
 		lines[i] = []any{
 			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
-			userDataText(v), hostKeysText(v), labelsText(v.Labels), trouble,
+			userDataText(v), hostKeysText(v), string(cmp.Or(v.Power, vm.On)), full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), labelsText(v.Labels), trouble,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, labels, trouble)`, lines)
+		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, power, full_parts, leaves, held, cheaper, kept_until, labels, trouble)`, lines)
 	return nil
 }
 
@@ -159,6 +183,20 @@ func partsText(p vm.Parts) (string, error) {
 		return "", nil
 	}
 	return toJSON(p)
+}
+
+// termsText is how is kept what was agreed to of a VM, "" where that is what it costs
+// now, and what it leaves, "" for nothing.
+func termsText(v vm.VM) (full, leaves string, err error) {
+	if v.Full != v.Parts {
+		if full, err = partsText(v.Full); err != nil {
+			return "", "", err
+		}
+	}
+	if v.Leaves != (capacity.Vector{}) {
+		leaves, err = toJSON(v.Leaves)
+	}
+	return full, leaves, err
 }
 
 // asksText is how is kept what is asked of a VM's agent, "" for nothing.
@@ -221,12 +259,22 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	if err != nil {
 		return err
 	}
+	parts, err := partsText(v.Parts)
+	if err != nil {
+		return err
+	}
+	full, leaves, err := termsText(v)
+	if err != nil {
+		return err
+	}
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, gone_at = ?,
-		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ?, trouble = ? WHERE id = ?`,
+		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ?,
+		power = ?, price = ?, price_parts = ?, full_parts = ?, leaves = ?, held = ?, cheaper = ?, kept_until = ?, trouble = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, micros(v.GoneAt),
-		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v), trouble, v.ID)
+		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v),
+		string(cmp.Or(v.Power, vm.On)), int64(v.Price), parts, full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), trouble, v.ID)
 	return err
 }
 
@@ -237,12 +285,8 @@ func (t *Tx) MoveVM(ctx context.Context, v vm.VM) error {
 		fmt.Sprintf("before %d ", v.Generation), v.ID); err != nil {
 		return err
 	}
-	parts, err := partsText(v.Parts)
-	if err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, `UPDATE vms SET server_id = ?, offer_id = ?, provider_id = ?, datacenter_id = ?, address = ?, price = ?, price_parts = ? WHERE id = ?`,
-		v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Address.String(), int64(v.Price), parts, v.ID); err != nil {
+	if _, err := t.exec(ctx, `UPDATE vms SET server_id = ?, offer_id = ?, provider_id = ?, datacenter_id = ?, address = ? WHERE id = ?`,
+		v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Address.String(), v.ID); err != nil {
 		return err
 	}
 	return t.UpdateVM(ctx, v)
@@ -271,6 +315,7 @@ type Filter struct {
 	DatacenterID string
 	EndedSince   time.Time // ended at this time or later
 	Labels       vm.Selector
+	Deleted      bool // the Stopped ones that are kept, in the place of all others
 	Offset       int
 	Limit        int
 }
@@ -288,6 +333,9 @@ func (t *Tx) VMs(ctx context.Context, f Filter) ([]vm.VM, error) {
 
 func (f Filter) query() (query string, args []any) {
 	where, args := []string{present, "v.state <> 'Stopped'"}, []any{}
+	if f.Deleted {
+		where = []string{"v.kept_until > 0"}
+	}
 	add := func(on bool, condition string, arg any) {
 		if on {
 			where, args = append(where, condition), append(args, arg)
@@ -379,6 +427,14 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 func (t *Tx) OverdueVMs(ctx context.Context, now time.Time, limit int) ([]string, error) {
 	list, err := rows[struct{ ID string }](ctx, t,
 		`SELECT id FROM vms WHERE deadline > 0 AND deadline <= ? ORDER BY deadline, id LIMIT ?`, micros(now), limit)
+	return convert(list, func(r struct{ ID string }) string { return r.ID }), err
+}
+
+// KeptVMs returns the ids of up to limit VMs that were deleted and are kept no longer
+// than a time, longest first.
+func (t *Tx) KeptVMs(ctx context.Context, until time.Time, limit int) ([]string, error) {
+	list, err := rows[struct{ ID string }](ctx, t,
+		`SELECT id FROM vms WHERE kept_until > 0 AND kept_until <= ? ORDER BY kept_until, id LIMIT ?`, micros(until), limit)
 	return convert(list, func(r struct{ ID string }) string { return r.ID }), err
 }
 

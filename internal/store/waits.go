@@ -34,7 +34,9 @@ func (t *Tx) OpenOperations(ctx context.Context, ids []string) (map[string]vm.Op
 	}
 	list, err := rows[operationRow](ctx, t, `SELECT `+operationColumns+` FROM operations WHERE vm_id IN (?) AND ended_at = 0 ORDER BY vm_id`, bun.List(ids))
 	for _, r := range list {
-		out[r.VMID] = r.operation()
+		if out[r.VMID], err = r.operation(); err != nil {
+			return nil, err
+		}
 	}
 	return out, err
 }

@@ -14,38 +14,51 @@ const (
 	Rename   Action = "rename"
 	SetPorts Action = "setPorts"
 	Label    Action = "label"
-	Reboot   Action = "reboot"  // its guest powers itself off, or is switched off after a minute, and starts again
-	Reset    Action = "reset"   // starts again at once, as by the button of a computer
+	Reboot   Action = "reboot"   // its guest powers itself off, or is switched off after a minute, and starts again
+	Reset    Action = "reset"    // starts again at once, as by the button of a computer
+	Shutdown Action = "shutdown" // its guest powers itself off, or is switched off after a minute
+	Start    Action = "start"
+	Resize   Action = "resize"  // it gets another configuration, or a larger disk
 	Protect  Action = "protect" // it can't be deleted until it is unprotected
 
 	Unprotect Action = "unprotect"
 	Delete    Action = "delete"
+	Undelete  Action = "undelete" // it is back, with its disk and address, as long as they are kept
 )
 
 // Actions are all there are, in the order in which they are told.
-var Actions = []Action{Rename, SetPorts, Label, Reboot, Reset, Protect, Unprotect, Delete}
+var Actions = []Action{Rename, SetPorts, Label, Reboot, Reset, Shutdown, Start, Resize, Protect, Unprotect, Delete, Undelete}
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.
-func (a Action) Long() bool { return a == Reboot || a == Reset }
+func (a Action) Long() bool {
+	switch a {
+	case Reboot, Reset, Shutdown, Start, Resize, Undelete:
+		return true
+	case Rename, SetPorts, Label, Protect, Unprotect, Delete:
+	}
+	return false
+}
 
 // Refuses returns why a can't be done to v now, a Conflict fault that says what
 // to do instead; nil if it can. Nothing else decides that. busy is the operation
 // that goes on, nil for none.
 func (v VM) Refuses(a Action, busy *Operation) error {
-	if a == Delete && v.Protected && v.State != Stopped {
-		return fault.Newf(fault.Conflict, "VM %s is protected: nothing was deleted; unprotect it first, if it is really to go", v.Name)
-	}
-	if a == Delete {
-		return nil // at any time, and again
-	}
-	if v.State == Stopped {
-		return fault.New(fault.NotFound, "the VM was deleted")
-	}
-	if v.State.Ended() && a.Long() {
-		return fault.Newf(fault.Conflict, "the VM is %s and will not run again; deploy another one", v.State)
-	}
 	switch {
+	case a == Delete && v.Protected && v.State != Stopped:
+		return fault.Newf(fault.Conflict, "VM %s is protected: nothing was deleted; unprotect it first, if it is really to go", v.Name)
+	case a == Delete:
+		return nil // at any time, and again
+	case a == Undelete && v.State != Stopped:
+		return fault.New(fault.Conflict, "the VM was not deleted")
+	case a == Undelete && v.KeptUntil.IsZero():
+		return fault.New(fault.NotFound, "the VM was deleted, and its disk is not kept any more")
+	case a == Undelete:
+		return nil
+	case v.State == Stopped:
+		return fault.New(fault.NotFound, "the VM was deleted")
+	case v.State.Ended() && a.Long():
+		return fault.Newf(fault.Conflict, "the VM is %s and will not run again; deploy another one", v.State)
 	case a == Protect && v.Protected:
 		return fault.New(fault.Conflict, "the VM is protected already")
 	case a == Unprotect && !v.Protected:
@@ -58,6 +71,14 @@ func (v VM) Refuses(a Action, busy *Operation) error {
 		return fault.New(fault.Conflict, "the VM is powered off for want of money; it starts again by itself once the balance pays for it")
 	case busy != nil:
 		return fault.Newf(fault.Conflict, "another operation goes on: %s, %s, since %s; wait until it is over", busy.Action, busy.ID, busy.Begun.UTC().Format("15:04:05"))
+	case v.Power == On || v.Power == "":
+		if a == Start {
+			return fault.New(fault.Conflict, "the VM is not powered off")
+		}
+	case a == Shutdown:
+		return fault.New(fault.Conflict, "the VM is powered off already, or about to be")
+	case a == Reboot || a == Reset:
+		return fault.New(fault.Conflict, "the VM is powered off; start it")
 	}
 	return nil
 }

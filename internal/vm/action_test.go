@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -17,12 +18,15 @@ func actionTable() string {
 	for _, s := range states {
 		fmt.Fprintf(&b, " `%s` |", s)
 	}
-	b.WriteString(" while another goes on |\n|---|" + strings.Repeat("---|", len(states)+1) + "\n")
+	b.WriteString(" powered off | deleted, kept | while another goes on |\n|---|" + strings.Repeat("---|", len(states)+3) + "\n")
 	mark := map[bool]string{true: "yes", false: "–"}
 	for _, a := range vm.Actions {
 		fmt.Fprintf(&b, "| `%s` |", a)
 		for _, s := range states {
 			fmt.Fprintf(&b, " %s |", mark[vm.VM{State: s}.Refuses(a, nil) == nil])
+		}
+		for _, v := range []vm.VM{{State: vm.Active, Power: vm.Off}, {State: vm.Stopped, KeptUntil: time.Unix(1, 0)}} {
+			fmt.Fprintf(&b, " %s |", mark[v.Refuses(a, nil) == nil])
 		}
 		fmt.Fprintf(&b, " %s |\n", mark[vm.VM{State: vm.Active}.Refuses(a, &vm.Operation{}) == nil])
 	}

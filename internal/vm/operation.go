@@ -14,6 +14,10 @@ type Operation struct {
 	Deadline   time.Time // when it is given up
 	Ended      time.Time // zero while it goes on
 	Error      string    // why it failed, and what to do; "" for one that did not
+
+	Step   string            // what is done just now, or was done last, as its agent tells it
+	Done   int64             // how much of it, in percent as far as that is known
+	Result map[string]string // what came of it, by name; nil for nothing that would be told
 }
 
 // Outcome is what has come of an operation.
@@ -37,7 +41,11 @@ func (o Operation) Outcome() Outcome {
 	return Succeeded
 }
 
-// Fulfilled reports whether what an agent sees is what o was for.
-func (o Operation) Fulfilled(seen Sighting) bool {
-	return seen.Generation >= o.Generation && seen.Phase == Ready
+// Fulfilled reports whether what an agent sees of v is what o was for.
+func (o Operation) Fulfilled(v VM, seen Sighting) bool {
+	want := Ready
+	if v.Goal == Halt {
+		want = Halted
+	}
+	return seen.Generation >= o.Generation && seen.Phase == want
 }

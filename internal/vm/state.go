@@ -47,6 +47,8 @@ const (
 	Unpaid          Cause = "unpaid"            // an epoch is due and can't be paid
 	Restarted       Cause = "restarted"         // the balance pays for it again
 	Replaced        Cause = "replaced"          // it could not be launched and got a place on another server
+	PaidOff         Cause = "paid_off"          // the balance pays for it again, and it stays powered off
+	Undeleted       Cause = "undeleted"         // its customer wants it back that was deleted
 )
 
 // Cause returns what a report of this phase causes; ok is false for a phase
@@ -71,10 +73,18 @@ func (p Phase) Cause() (c Cause, ok bool) {
 // VM's state. A VM that was Active once stays so whatever its agent reports: a
 // guest that powers itself off is started again.
 func Next(s State, c Cause) State {
-	if s == Stopped {
+	if s == Stopped && c != Undeleted {
 		return Stopped
 	}
 	switch c {
+	case Undeleted:
+		if s == Stopped {
+			return Launching
+		}
+	case PaidOff:
+		if s == InsufficientFunds {
+			return Active
+		}
 	case Deleted:
 		return Stopped
 	case EndedByProvider:

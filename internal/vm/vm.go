@@ -42,8 +42,10 @@ type VM struct {
 
 	Address netip.Addr // taken at deploy, shown to the customer from Active on
 
-	Price       money.Amount  // per epoch, fixed at deploy
+	Price       money.Amount  // per epoch, of the one that goes on
+	Cheaper     bool          // it costs what Rate says from the next epoch on, which is less
 	Parts       Parts         // what of Price is for which resource
+	Full        Parts         // what was agreed to for a whole epoch with its machine running and nothing held
 	Spent       money.Amount  // charged until now
 	Reserved    money.Amount  // what the VM's reserve holds
 	Epoch       time.Duration // length of a billing period
@@ -65,6 +67,14 @@ type VM struct {
 	// confirmed; the zero time for a change that is for good.
 	Before   []Port
 	RevertAt time.Time
+
+	Power  Power           // whether its customer wants it to run
+	Leaves capacity.Vector // what it takes of its server until it is resized; zero when it isn't being
+	Held   int64           // GiB of its server's storage beside its disk: kept disks, snapshots
+
+	// KeptUntil is when the disk of a VM that was deleted is purged; until then it
+	// can be undeleted. Zero for one that isn't kept.
+	KeptUntil time.Time
 
 	Protected bool // its customer doesn't want it deleted
 
@@ -150,6 +160,7 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
+	Shelf
 }
 
 // Order asks the agent of one server for one VM. A list of orders is complete:
@@ -186,10 +197,18 @@ type Sighting struct {
 	// Elsewhere says of a Broken VM that another server may do better: nothing of
 	// what its customer gave is at fault.
 	Elsewhere bool   `json:"elsewhere,omitempty"`
+	Done      int64  `json:"done,omitempty"`  // of what is being done, in percent; 0 where that is not known
 	Image     string `json:"image,omitempty"` // checksum of the image that its disk was made of, "sha256:…"; "" before
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
+	// Disk is the number of the disk that its machine was last started on, of which
+	// Image and HostKeys are.
+	Disk  int64      `json:"disk,omitempty"`
+	Disks []DiskSeen `json:"disks,omitempty"` // that are there, by number
+	// Unmade is the number of the disk that is ordered and can't be had, Reason says
+	// why; nil for none. The machine goes on with the disk that it has.
+	Unmade *int64 `json:"unmade,omitempty"`
 	// Retry says when what Reason tells of is tried again; nil when nothing is.
 	Retry *Retry `json:"retry,omitempty"`
 	Steps []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first

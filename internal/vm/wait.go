@@ -23,11 +23,12 @@ const (
 	ForPayment   WaitFor = "payment"   // being paid for, its disk kept; control.Sweep ends it
 	ForConfirm   WaitFor = "confirm"   // its ports to be confirmed; control.RevertPorts changes them back
 	ForDrain     WaitFor = "drain"     // its customer to leave its server; control.EndDrains ends it
+	ForUndelete  WaitFor = "undelete"  // being undeleted, its disk kept; control.PurgeDeleted purges it
 	Nothing      WaitFor = "nothing"   // it has ended: nobody does anything more
 )
 
 // WaitFors are all there are.
-var WaitFors = []WaitFor{ForLaunch, ForStart, ForRepair, ForServer, ForOperation, ForMoney, ForPayment, ForConfirm, ForDrain, Nothing}
+var WaitFors = []WaitFor{ForLaunch, ForStart, ForRepair, ForServer, ForOperation, ForMoney, ForPayment, ForConfirm, ForDrain, ForUndelete, Nothing}
 
 // Wait is one thing that a VM waits for, as its customer is told.
 type Wait struct {
@@ -93,7 +94,12 @@ func (v VM) Waits(a Around) []Wait {
 		list = append(v.repair(a, list), v.short(a))
 	case InsufficientFunds:
 		list = append(list, v.unpaid(a))
-	case Terminated, Stopped, Failed:
+	case Stopped:
+		if !v.KeptUntil.IsZero() {
+			return []Wait{v.kept()}
+		}
+		return []Wait{v.over()}
+	case Terminated, Failed:
 		return []Wait{v.over()}
 	}
 	list = v.operation(a, v.confirm(a, list))
@@ -106,8 +112,10 @@ func (v VM) Waits(a Around) []Wait {
 func (v VM) starting(a Around) Wait {
 	if !v.ActivatedAt.IsZero() {
 		next, at := v.Trouble.next(v.Since, a.Now)
-		return Wait{For: ForStart, Since: v.Since, Until: at, Why: cmp.Or(v.Trouble.Text, v.Reason, "it is started again"),
-			Next: next + ", as often as need be; its disk and its money stay"}
+		return Wait{
+			For: ForStart, Since: v.Since, Until: at, Why: cmp.Or(v.Trouble.Text, v.Reason, "it is started again"),
+			Next: next + ", as often as need be; its disk and its money stay",
+		}
 	}
 	w := Wait{For: ForLaunch, Since: v.Since, Until: v.Deadline, Why: cmp.Or(v.Trouble.Text, v.Reason, "its server prepares and boots it")}
 	if v.State == New {
@@ -149,6 +157,13 @@ func (v VM) unpaid(a Around) Wait {
 	return Wait{
 		For: ForPayment, Since: v.Since, Until: v.Deadline, Why: fmt.Sprintf("powered off, as it is not paid: %s USDC are missing", a.Missing),
 		Next: "it starts again by itself as soon as the balance has that; if it hasn't by then, the VM is ended and its disk purged",
+	}
+}
+
+func (v VM) kept() Wait {
+	return Wait{
+		For: ForUndelete, Since: v.Since, Until: v.KeptUntil, Why: "it was deleted, and its disk and address are kept",
+		Next: "it can be undeleted; if it isn't by then, its disk is purged",
 	}
 }
 

@@ -206,10 +206,13 @@ func (c *cloud) reach(id, status string) client.VM {
 	return v
 }
 
+// remove deletes VMs, and keeps nothing of them.
 func (c *cloud) remove(ids ...string) {
 	c.Helper()
-	if _, err := c.anna.DeleteVMs(c.Context(), ids...); err != nil {
-		c.Fatalf("delete: %v", err)
+	for _, id := range ids {
+		if _, err := c.anna.DeleteVM(c.Context(), id, true); err != nil {
+			c.Fatalf("delete: %v", err)
+		}
 	}
 }
 

@@ -125,7 +125,7 @@ func (c *cloud) buy() {
 	}
 	c.made = ids
 	remove := func(id string) {
-		insist(func(ctx context.Context) error { _, err := c.anna.DeleteVMs(ctx, id); return err })
+		insist(func(ctx context.Context) error { _, err := c.anna.DeleteVM(ctx, id, true); return err })
 	}
 	remove(ids[0])
 	insist(func(ctx context.Context) error {

@@ -53,7 +53,7 @@ func TestRouted(t *testing.T) {
 		*client.Client
 		id string
 	}{{anna, web.ID}, {bert, db.ID}} {
-		if _, err := c.DeleteVMs(t.Context(), c.id); err != nil {
+		if _, err := c.DeleteVM(t.Context(), c.id, true); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 	}

@@ -92,7 +92,7 @@ func TestServerWithSystemd(t *testing.T) { //nolint:paralleltest // see TestLife
 	if v, err := anna.VM(t.Context(), v.ID); err != nil || v.DrainedAt == nil {
 		t.Errorf("the customer is told of no end: %v, %v", v.DrainedAt, err)
 	}
-	if _, err := anna.DeleteVMs(t.Context(), v.ID); err != nil {
+	if _, err := anna.DeleteVM(t.Context(), v.ID, true); err != nil {
 		t.Fatal(err)
 	}
 	m.until("nothing of the VM is left", func() bool {
@@ -113,12 +113,10 @@ func (m *marketplace) testRoutedCycles(c *client.Client, host namespace) {
 	for round := range 10 {
 		made := m.deploy(c, fmt.Sprint("round-", round), 3)
 		m.until("the machines run", func() bool { return len(units(m.T, "cpucloud-*.scope")) == 4 })
-		ids := make([]string, len(made))
-		for i, v := range made {
-			ids[i] = v.ID
-		}
-		if _, err := c.DeleteVMs(m.Context(), ids...); err != nil {
-			m.Fatal(err)
+		for _, v := range made {
+			if _, err := c.DeleteVM(m.Context(), v.ID, true); err != nil {
+				m.Fatal(err)
+			}
 		}
 		m.until("the machines are gone", func() bool { return len(units(m.T, "cpucloud-*.scope")) == 1 })
 	}

@@ -205,7 +205,7 @@ func (c *Cloud) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.DeleteVMs(ctx, id); err != nil {
+	if _, err := c.DeleteVM(ctx, id, true); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopWithin)

@@ -24,6 +24,7 @@ func statuses() []string {
 func list(s *session.Session) *cobra.Command {
 	var o client.ListOptions
 	labels := false
+	deleted := false
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -32,13 +33,20 @@ func list(s *session.Session) *cobra.Command {
 			"cpucloud vm list",
 			"cpucloud vm list --status Active,SmallBalance --datacenter us-nyc-1",
 			"cpucloud vm list -l env=prod,tier!=web --labels",
-			"cpucloud vm list -o json | jq -r '.[] | [.id, .publicIp] | @tsv'",
+			"cpucloud vm list --deleted -o json | jq -r '.[] | [.id, .keptUntil] | @tsv'",
 		),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
+			}
+			if deleted {
+				vms, err := cloud.DeletedVMs(cmd.Context(), o.Labels)
+				if err != nil {
+					return err
+				}
+				return s.Print(vms, deletedTable(vms))
 			}
 			vms, err := cloud.VMs(cmd.Context(), o)
 			if err != nil {
@@ -57,8 +65,23 @@ func list(s *session.Session) *cobra.Command {
 	cmd.Flags().StringVar(&o.Datacenter, "datacenter", "", "only VMs in this datacenter, such as us-nyc-1")
 	bindSelector(cmd, &o.Labels)
 	cmd.Flags().BoolVar(&labels, "labels", false, "show labels, too")
+	cmd.Flags().BoolVar(&deleted, "deleted", false, "the deleted VMs that can be undeleted, and until when")
+	cmd.MarkFlagsMutuallyExclusive("deleted", "status")
+	cmd.MarkFlagsMutuallyExclusive("deleted", "datacenter")
 	session.CompleteFlag(cmd, "status", session.Words(statuses()...))
 	return cmd
+}
+
+func deletedTable(vms []client.VM) session.Table {
+	t := session.Table{Header: []string{"id", "name", "size", "kept until"}}
+	for _, v := range vms {
+		until := "-"
+		if v.KeptUntil != nil {
+			until = when(*v.KeptUntil)
+		}
+		t.Add(v.ID, v.Name, size(v), until)
+	}
+	return t
 }
 
 func table(vms []client.VM, labels bool) session.Table {
@@ -71,7 +94,7 @@ func table(vms []client.VM, labels bool) session.Table {
 	}
 	for _, v := range vms {
 		row := []string{
-			v.ID, v.Name, v.Status, cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt),
+			v.ID, v.Name, status(v), cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt),
 		}
 		if labels {
 			row = append(row, cmp.Or(labelWords(v.Labels), "-"))
@@ -80,6 +103,14 @@ func table(vms []client.VM, labels bool) session.Table {
 		t.Add(row[:len(t.Header)]...)
 	}
 	return t
+}
+
+// status returns a VM's status, and whether it is powered off in it.
+func status(v client.VM) string {
+	if v.Power == client.PowerOff && !client.Ended(v.Status) {
+		return v.Status + ", off"
+	}
+	return v.Status
 }
 
 // warnings joins what a VM's owner should know, "" where all is well.

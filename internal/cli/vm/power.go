@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cpucloud/cpucloud/client"
 	"github.com/cpucloud/cpucloud/internal/cli/session"
@@ -19,6 +20,9 @@ type act struct {
 	verb, short, long string
 	examples          []string
 	do                func(c *client.Client, ctx context.Context, id, requestID string) (client.Operation, error)
+	among             vmsOf                                 // those that it is for, nil for those that are listed
+	tell              func(s *session.Session, v client.VM) // before it is done; nil for nothing
+	flags             func(f *pflag.FlagSet)                // nil for none of its own
 }
 
 func reboot(s *session.Session) *cobra.Command {
@@ -41,10 +45,76 @@ func reset(s *session.Session) *cobra.Command {
 	}.command(s)
 }
 
+func shutdown(s *session.Session) *cobra.Command {
+	return act{
+		verb: "shutdown", short: "Power a virtual machine off",
+		long: "Ask the guest to power itself off, as by its power button; one that has not gone within a minute is\n" +
+			"switched off. Disk and address stay. From its next epoch on it costs what they do, which\n" +
+			"`cpucloud vm show` tells; others may have its vCPUs and memory meanwhile.",
+		examples: []string{"cpucloud vm shutdown web", "cpucloud vm shutdown web --wait"},
+		do:       (*client.Client).ShutdownVM,
+		tell: func(s *session.Session, v client.VM) {
+			from := "its next epoch"
+			if v.NextBillingAt != nil {
+				from = when(*v.NextBillingAt) + " UTC"
+			}
+			s.Notef("VM %s: while it is powered off an epoch costs %s USDC, its storage and address, in place of %s: from %s on", v.Name, v.PriceOff, v.PricePerEpoch, from)
+		},
+	}.command(s)
+}
+
+func start(s *session.Session) *cobra.Command {
+	return act{
+		verb: "start", short: "Start a virtual machine that was shut down",
+		long: "Start a virtual machine that was shut down. It costs what it did from now on; what is left of an epoch\n" +
+			"that was charged for less is taken off. When others have its vCPUs and memory by now it says so.",
+		examples: []string{"cpucloud vm start web", "cpucloud vm start web --wait && cpucloud vm ssh web"},
+		do:       (*client.Client).StartVM,
+	}.command(s)
+}
+
+func undelete(s *session.Session) *cobra.Command {
+	return act{
+		verb: "undelete", short: "Bring a deleted virtual machine back",
+		long: "Bring a deleted virtual machine back, with the disk and the address that it had, and start it. Its deposit\n" +
+			"is reserved anew. `cpucloud vm list --deleted` tells which ones can be, and until when.",
+		examples: []string{"cpucloud vm undelete web", "cpucloud vm undelete 0x1f9a --wait"},
+		do:       (*client.Client).UndeleteVM,
+		among:    deletedVMs,
+	}.command(s)
+}
+
+func resize(s *session.Session) *cobra.Command {
+	var size client.Size
+	return act{
+		verb: "resize", short: "Give a virtual machine another size",
+		long: "Give a virtual machine other vCPUs and memory, a larger disk, or both, at the prices that its offer asks now.\n" +
+			"One that runs is rebooted for it. Disks only grow. Where an epoch costs more then, agree to it by --max-price:\n" +
+			"without that it is told, and nothing changes.",
+		examples: []string{
+			"cpucloud vm resize web --configuration cpu-4-ram-8gb-storage-25gb --max-price 1.7 --wait",
+			"cpucloud vm resize web --storage 50 --dry-run",
+		},
+		do: func(c *client.Client, ctx context.Context, id, requestID string) (client.Operation, error) {
+			return c.ResizeVM(ctx, id, requestID, size)
+		},
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&size.Configuration, "configuration", "", "the one it is to have, such as cpu-4-ram-8gb-storage-25gb")
+			f.Int64Var(&size.Storage, "storage", 0, "GiB that its disk is to have")
+			f.StringVar(&size.MaxPrice, "max-price", "", "USDC that an epoch may cost then (default: what it costs now)")
+		},
+	}.command(s)
+}
+
+// deletedVMs returns the VMs that can be undeleted.
+func deletedVMs(ctx context.Context, cloud *client.Client, labels string) ([]client.VM, error) {
+	return cloud.DeletedVMs(ctx, labels)
+}
+
 func (a act) command(s *session.Session) *cobra.Command {
 	wait, timeout := false, defaultTimeout
 	var dry session.DryRun
-	var target target
+	target := target{among: a.among}
 	cmd := &cobra.Command{
 		Use: a.verb + " NAME|ID...", Short: a.short,
 		Long: a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before. Of several, one that refuses\n" +
@@ -74,6 +144,9 @@ func (a act) command(s *session.Session) *cobra.Command {
 	}
 	dry.Bind(cmd)
 	target.bind(cmd)
+	if a.flags != nil {
+		a.flags(cmd.Flags())
+	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is done and the virtual machine answers")
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to wait")
 	return cmd
@@ -88,6 +161,9 @@ type begun struct {
 // begin begins the operations, and returns those that were with what kept the others.
 func (a act) begin(ctx context.Context, s *session.Session, cloud *client.Client, vms []client.VM) (list []begun, failure error) {
 	for _, v := range vms {
+		if a.tell != nil {
+			a.tell(s, v)
+		}
 		request, err := s.NewRequestID()
 		if err != nil {
 			return list, err

@@ -62,6 +62,9 @@ func details(v client.VM) session.Table {
 	if len(v.Labels) > 0 {
 		t.Add("labels:", labelWords(v.Labels))
 	}
+	if v.Power != "" && v.Power != client.PowerOn {
+		t.Add("power:", v.Power)
+	}
 	t.Add("address:", cmp.Or(v.Address(), "-"))
 	t.Add("hostname:", cmp.Or(v.Hostname, "-"))
 	for i, k := range v.SSHHostKeys {
@@ -76,7 +79,7 @@ func details(v client.VM) session.Table {
 	t.Add("hardware:", hardware(v))
 	t.Add("image:", v.OSImage)
 	t.Add("datacenter:", market.PlaceOf(v.Datacenter))
-	t.Add("price:", v.PricePerEpoch+" USDC per epoch")
+	t.Add("price:", prices(v))
 	t.Add("spent:", v.TotalSpent+" USDC")
 	t.Add("reserved:", v.ReservedBalance+" USDC")
 	if v.NextBillingAt != nil {
@@ -152,4 +155,16 @@ func hardware(v client.VM) string {
 		}
 	}
 	return cmp.Or(strings.Join(parts, ", "), "-")
+}
+
+// prices says what a VM costs, and will.
+func prices(v client.VM) string {
+	text := v.PricePerEpoch + " USDC per epoch"
+	switch {
+	case v.NextPrice != nil && v.NextBillingAt != nil:
+		text += ", " + *v.NextPrice + " from " + when(*v.NextBillingAt) + " on"
+	case v.Power == client.PowerOn && v.PriceOff != "":
+		text += ", " + v.PriceOff + " while it is powered off"
+	}
+	return text
 }

@@ -16,7 +16,11 @@ import (
 type target struct {
 	selector string
 	yes      bool
+	among    vmsOf // nil for the VMs that are listed
 }
+
+// vmsOf returns VMs that a selector of labels chooses, "" for all.
+type vmsOf func(ctx context.Context, cloud *client.Client, labels string) ([]client.VM, error)
 
 // chosenBy tells the flags of a target, for the help of a verb.
 const chosenBy = "With -l it is for all virtual machines whose labels are so, such as env=prod,tier!=web,owner,!temp, and\n" +
@@ -48,14 +52,22 @@ func (t *target) check(names []string) error {
 // find returns the VMs. A selector that chooses none is a NotFound fault: it may be
 // mistaken.
 func (t *target) find(ctx context.Context, cloud *client.Client, names []string) ([]client.VM, error) {
-	if t.selector == "" {
-		return findAll(ctx, cloud, names)
+	among := t.among
+	if among == nil {
+		among = listed
 	}
-	vms, err := cloud.VMs(ctx, client.ListOptions{Labels: t.selector})
-	if err == nil && len(vms) == 0 {
+	vms, err := among(ctx, cloud, t.selector)
+	if err != nil || t.selector == "" {
+		return pickAll(vms, names, err)
+	}
+	if len(vms) == 0 {
 		return nil, fault.Newf(fault.NotFound, "no VM has labels such as %q: `cpucloud vm list --labels` shows those of yours", t.selector)
 	}
 	return vms, err
+}
+
+func listed(ctx context.Context, cloud *client.Client, labels string) ([]client.VM, error) {
+	return cloud.VMs(ctx, client.ListOptions{Labels: labels})
 }
 
 // agree asks whether to go on with VMs that were chosen by their labels. what is what

@@ -1,6 +1,7 @@
 package qemu_test
 
 import (
+	"encoding/json"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -240,4 +241,45 @@ func TestReset(t *testing.T) {
 		t.Fatalf("Reset: %v", err)
 	}
 	boots(2)
+}
+
+// A disk that is to be larger than it was is, when its machine is started the next time,
+// with what was in it; one that is to be smaller stays as it is.
+func TestDisksGrow(t *testing.T) {
+	t.Parallel()
+	d := open(t, t.TempDir())
+	whole := hypervisor.Disk{Path: base(t, nil), Format: hypervisor.Raw}
+	if err := os.Chmod(whole.Path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, disk := range []hypervisor.Disk{overlay(t, base(t, nil)), whole} {
+		for _, step := range []struct{ asked, got int64 }{{32 << 20, 32 << 20}, {32 << 20, 32 << 20}, {20 << 20, 32 << 20}, {48 << 20, 48 << 20}} {
+			disk.Bytes = step.asked
+			if err := ensure(t, d, "a", disk); err != nil {
+				t.Fatalf("Ensure: %v", err)
+			}
+			if err := d.Destroy(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			var info struct {
+				Size int64 `json:"virtual-size"`
+			}
+			out, err := exec.CommandContext(t.Context(), "qemu-img", "info", "--output=json", "-U", "--image-opts",
+				"driver="+string(disk.Format)+",file.filename="+disk.Path+backing(disk)).Output()
+			if err != nil || json.Unmarshal(out, &info) != nil || info.Size != step.got {
+				t.Errorf("%s disk that was to have %d bytes: %s, %v", disk.Format, step.asked, out, err)
+			}
+		}
+	}
+	if head, err := os.ReadFile(whole.Path); err != nil || head[510] != 0x55 {
+		t.Errorf("the disk begins with %x: %v", head[:512], err)
+	}
+}
+
+// backing is what qemu-img has to be told of a disk to look at nothing else.
+func backing(d hypervisor.Disk) string {
+	if d.Format == hypervisor.QCOW2 {
+		return ",backing="
+	}
+	return ""
 }

@@ -87,7 +87,7 @@ func (d *Driver) launch(ctx context.Context, dir *os.Root, m hypervisor.Machine,
 		err = d.listenTo(m.ID) // before it says anything
 	}
 	if err == nil {
-		err = d.await(ctx, m.ID)
+		err = d.await(ctx, m)
 	}
 	if err == nil {
 		return nil
@@ -129,10 +129,10 @@ func keepToOurselves() error {
 }
 
 // await returns when QEMU runs the guest, with an error when it doesn't come to that.
-func (d *Driver) await(ctx context.Context, id string) error {
+func (d *Driver) await(ctx context.Context, m hypervisor.Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	c, err := d.dial(ctx, id)
+	c, err := d.dial(ctx, m.ID)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (d *Driver) await(ctx context.Context, id string) error {
 	if status.Status != "running" {
 		return fmt.Errorf("the guest is in state %.40q", status.Status)
 	}
-	return nil
+	return grow(ctx, c, m)
 }
 
 // watch takes the dead process away when its time has come, and notes why it ended.

@@ -63,19 +63,12 @@ var earnings = map[string]func(*db){
 			return err
 		})
 	},
-	"the last charge and what was returned": func(d *db) {
-		first, second := d.earned()
-		charge := func(vmID string) ledger.Entry {
-			return look(d, func(ctx context.Context, tx *store.Tx) (ledger.Entry, error) { return tx.LastCharge(ctx, vmID) })
+	"what was returned of an epoch": func(d *db) {
+		first, _ := d.earned()
+		returned := func(vmID string, epoch int64) money.Amount {
+			return look(d, func(ctx context.Context, tx *store.Tx) (money.Amount, error) { return tx.Returned(ctx, vmID, epoch) })
 		}
-		d.same("amounts", []money.Amount{charge(first).Amount, charge(second).Amount}, []money.Amount{100, 7})
-		d.same("epoch", charge(first).Epoch, int64(2))
-		d.same("returned", look(d, func(ctx context.Context, tx *store.Tx) (money.Amount, error) { return tx.Returned(ctx, first) }), money.Amount(30))
-		d.refuses("the charge of a VM that never ran", fault.NotFound, func(ctx context.Context, tx *store.Tx) error {
-			_, err := tx.LastCharge(ctx, "0x3")
-			return err
-		})
-		d.same("returned to nobody", look(d, func(ctx context.Context, tx *store.Tx) (money.Amount, error) { return tx.Returned(ctx, "0x3") }), money.Amount(0))
+		d.same("returned", []money.Amount{returned(first, 2), returned(first, 1), returned("0x3", 1)}, []money.Amount{30, 0, 0})
 	},
 	"a provider's servers": func(d *db) {
 		d.furnish()

@@ -30,7 +30,7 @@ func (d *db) spent() (annas, berts string) {
 			ledger.Rent(now, b.AccountID, b.ID, prov, 100, 1),
 			{Kind: ledger.Settle, From: ledger.Pending(prov), To: ledger.Earned(prov), Amount: 60, Key: "settle:a"},
 			ledger.Undelivered(now, a.AccountID, a.ID, prov, 30, 1),
-			ledger.Release(now, anna, a.ID, 130, "deleted"),
+			ledger.Release(now, anna, a.ID, 130, "deleted", 1),
 			ledger.Debit(now, anna, 7, "", "1"),
 		} {
 			e.At = now.Add(time.Duration(i/2) * time.Second) // two at each time

@@ -160,7 +160,7 @@ var ledgers = map[string]func(*db){
 		hold, err := ledger.Reservation(now, anna, "0x1", 5)
 		d.post(hold)
 		d.post(out)
-		d.post(ledger.Release(now, anna, "0x1", 10, ""))
+		d.post(ledger.Release(now, anna, "0x1", 10, "", 1))
 		d.post(ledger.Credit(now, bert, 1, "", "2"))
 		if err != nil {
 			d.t.Fatal(err)
@@ -179,7 +179,7 @@ var ledgers = map[string]func(*db){
 		hold, err := ledger.Reservation(now, anna, "0x1", 50)
 		d.post(hold)
 		d.post(ledger.Rent(now, anna, "0x1", prov, 50, 1))
-		d.post(ledger.Release(now, anna, "0x1", 50, ""))
+		d.post(ledger.Release(now, anna, "0x1", 50, "", 2))
 		if err != nil {
 			d.t.Fatal(err)
 		}

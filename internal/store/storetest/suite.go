@@ -161,12 +161,13 @@ func machine(n int) vm.VM {
 		CreatedAt: ends.Add(2 * time.Microsecond), ActivatedAt: ends.Add(3 * time.Microsecond),
 		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond), AffinityGroup: "db", KeyID: "key_9",
 		Labels: vm.Labels{"env": "prod", "empty": ""},
+		Full:   vm.Parts{money.Max - 6, 3, 2, 1}, Power: vm.On,
 	}
 }
 
 // stored returns v with its times as the store keeps them.
 func stored(v vm.VM) vm.VM {
-	for _, at := range []*time.Time{&v.Since, &v.Deadline, &v.CreatedAt, &v.ActivatedAt, &v.NextBilling, &v.EndedAt} {
+	for _, at := range []*time.Time{&v.Since, &v.Deadline, &v.CreatedAt, &v.ActivatedAt, &v.NextBilling, &v.EndedAt, &v.KeptUntil} {
 		if !at.IsZero() {
 			*at = at.Truncate(time.Microsecond).UTC()
 		}

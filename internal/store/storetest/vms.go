@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/store"
@@ -53,6 +54,7 @@ var vms = map[string]func(*db){
 	"a VM that never was anything": func(d *db) {
 		d.furnish()
 		v := machine(1)
+		v.Power, v.Full = vm.On, v.Parts
 		v.Deadline, v.ActivatedAt, v.NextBilling, v.EndedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		d.insert(v)
 		d.same("VM", d.vm(v.ID), stored(v))
@@ -66,8 +68,11 @@ var vms = map[string]func(*db){
 		changed.State, changed.Since, changed.Reason, changed.Deadline = vm.Active, now.Add(1), "", time.Time{}
 		changed.Spent, changed.ActivatedAt, changed.NextBilling, changed.EndedAt = 70, now.Add(2000), now.Add(3000), now.Add(4000)
 		changed.Gone = true
+		changed.Asks = vm.Asks{Cut: 2, Restart: 3, Abrupt: true}
+		changed.Power, changed.Leaves, changed.Held, changed.Cheaper, changed.KeptUntil = vm.Off, capacity.Vector{VCPU: 9, RAMGiB: 8}, 7, true, now.Add(5000)
+		changed.Price, changed.Parts, changed.Full = 10, vm.Parts{1, 2, 3, 4}, vm.Parts{4, 3, 2, 1}
 		want := stored(changed)
-		changed.AccountID, changed.Price, changed.Reserved = bert, 1, 1 // these don't
+		changed.AccountID, changed.Reserved = bert, 1 // these don't
 		d.write(func(ctx context.Context, tx *store.Tx) error { return tx.UpdateVM(ctx, changed) })
 		d.same("VM", d.vm(v.ID), want)
 		d.same("the other VM", d.vm(other.ID), stored(other))
