@@ -96,7 +96,7 @@ func (v VM) Waits(a Around) []Wait {
 		list = append(list, v.unpaid(a))
 	case Stopped:
 		if !v.KeptUntil.IsZero() {
-			return []Wait{v.kept()}
+			return []Wait{v.kept(a)}
 		}
 		return []Wait{v.over()}
 	case Terminated, Failed:
@@ -156,13 +156,17 @@ func (v VM) short(a Around) Wait {
 func (v VM) unpaid(a Around) Wait {
 	return Wait{
 		For: ForPayment, Since: v.Since, Until: v.Deadline, Why: fmt.Sprintf("powered off, as it is not paid: %s USDC are missing", a.Missing),
-		Next: "it starts again by itself as soon as the balance has that; if it hasn't by then, the VM is ended and its disk purged",
+		Next: "it goes on by itself as soon as the balance has that; if it hasn't by then, the VM is ended and its disk purged",
 	}
 }
 
-func (v VM) kept() Wait {
+func (v VM) kept(a Around) Wait {
+	until := v.KeptUntil
+	if !a.DrainedAt.IsZero() && a.DrainedAt.Before(until) { // a server keeps nothing beyond its drain
+		until = a.DrainedAt
+	}
 	return Wait{
-		For: ForUndelete, Since: v.Since, Until: v.KeptUntil, Why: "it was deleted, and its disk and address are kept",
+		For: ForUndelete, Since: v.Since, Until: until, Why: "it was deleted, and its disk and address are kept",
 		Next: "it can be undeleted; if it isn't by then, its disk is purged",
 	}
 }
@@ -182,7 +186,7 @@ func (v VM) operation(a Around, list []Wait) []Wait {
 	o := a.Busy
 	return append(list, Wait{
 		For: ForOperation, Since: o.Begun, Until: o.Deadline, Why: fmt.Sprintf("%s goes on (%s)", o.Action, o.ID),
-		Next: "it ends when the VM answers again; if it doesn't by then the operation has failed, and what was ordered stays ordered",
+		Next: "it ends when its server has seen that it is done; if it hasn't by then, the operation has failed, and what was ordered stays ordered",
 	})
 }
 

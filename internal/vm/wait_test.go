@@ -1,6 +1,7 @@
 package vm_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -234,4 +235,33 @@ func TestWaitsOfAnything(t *testing.T) {
 			t.Fatalf("an Active VM waits for %v", list)
 		}
 	})
+}
+
+// A server that is drained keeps no disk beyond that.
+func TestKeptUntilTheDrain(t *testing.T) {
+	t.Parallel()
+	v := vm.VM{State: vm.Stopped, Since: ago(time.Hour), KeptUntil: ahead(23 * time.Hour)}
+	for _, test := range []struct{ drained, want time.Time }{
+		{time.Time{}, v.KeptUntil}, {ahead(time.Hour), ahead(time.Hour)}, {ahead(48 * time.Hour), v.KeptUntil},
+	} {
+		if got := v.Waits(vm.Around{Now: waitNow, DrainedAt: test.drained})[0].Until; !got.Equal(test.want) {
+			t.Errorf("drained at %v it is kept until %v, want %v", test.drained, got, test.want)
+		}
+	}
+}
+
+// The manual names all that a VM may wait for.
+func TestWaitsAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/vm-lifecycle.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, told, _ := strings.Cut(string(text), "\n## What it waits for\n")
+	told, _, _ = strings.Cut(told, "\n## ")
+	for _, f := range vm.WaitFors {
+		if strings.Count(told, "\n| `"+string(f)+"` |") != 1 {
+			t.Errorf("docs/vm-lifecycle.md does not tell what it is to wait for %s", f)
+		}
+	}
 }
