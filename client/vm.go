@@ -93,7 +93,22 @@ type VM struct {
 	NextBillingAt    *time.Time        `json:"nextBillingAt"`
 	TerminatedAt     *time.Time        `json:"terminatedAt"`
 	SSHHostKeys      []HostKey         `json:"sshHostKeys,omitempty"`
-	Timeline         []Event           `json:"timeline,omitempty"` // oldest first
+	Disk             *OwnDisk          `json:"disk,omitempty"`           // which one it has
+	Rescue           *Rescued          `json:"rescue,omitempty"`         // nil unless it is in rescue
+	RescueHostKeys   []HostKey         `json:"rescueHostKeys,omitempty"` // of the rescue system
+	Timeline         []Event           `json:"timeline,omitempty"`       // oldest first
+}
+
+// OwnDisk names the disk that a VM has.
+type OwnDisk struct {
+	Number int64      `json:"number"`
+	Since  *time.Time `json:"since"` // when it last came to run on another disk; nil for never
+}
+
+// Rescued is what a VM in rescue runs.
+type Rescued struct {
+	Since time.Time `json:"since"`
+	Image string    `json:"image"`
 }
 
 // HostKey is a key by which a VM's SSH server is known, as its guest printed it at

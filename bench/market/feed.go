@@ -54,7 +54,7 @@ func (p *plane) operator(ctx context.Context) (*client.Client, error) {
 func (p *plane) startInside(ctx context.Context) (url string, err error) {
 	p.pid = process.PID(os.Getpid())
 	p.inside, err = server.Start(ctx, server.Config{
-		Listen: "127.0.0.1:0", Database: p.database, Version: "bench", Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour,
+		Listen: "127.0.0.1:0", Database: p.database, Version: "bench", Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDisks: 24 * time.Hour,
 		Simulation: true, SimulatedBoot: time.Hour, Now: report.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

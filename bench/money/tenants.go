@@ -101,7 +101,7 @@ func (t *tenants) billHere(ctx context.Context, watch func(run func() error) err
 	now := t.due.Add(spread)
 	s, err := control.New(ctx, control.Config{
 		Store: db, Now: func() time.Time { return now }, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
-		Epoch: epoch, Retention: 7 * epoch, Launch: time.Hour,
+		Epoch: epoch, Retention: 7 * epoch, KeepDisks: epoch, Launch: time.Hour,
 	})
 	if err != nil {
 		return err

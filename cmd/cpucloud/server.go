@@ -30,6 +30,8 @@ type cloudFlags struct {
 	grace       time.Duration
 	retention   time.Duration
 	keepDeleted time.Duration
+	keepDisks   time.Duration
+	rescue      string
 	rest        time.Duration
 	fee         string
 	limits      limitFlags
@@ -55,6 +57,8 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	flags.DurationVar(&c.rest, "address-rest", 10*time.Minute, "how long the address of a VM that has ended is given to no other account")
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
 	flags.DurationVar(&c.keepDeleted, "keep-deleted", 24*time.Hour, "how long the disk and the address of a deleted VM are kept, so that it can be undeleted; 0 for not at all")
+	flags.DurationVar(&c.keepDisks, "keep-disks", 24*time.Hour, "how long the disk is kept that a VM had before it was reinstalled")
+	flags.StringVar(&c.rescue, "rescue-image", "", "URL of the image that VMs in rescue run (default the demo image, or that of Debian 12)")
 	flags.StringVar(&c.clock, "clock", "real", "billing clock: real, or test, which `cpucloud admin clock advance` moves")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of a certificate and its chain: answer https alone; read again when it changes")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of the certificate's key")
@@ -67,6 +71,9 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog.Logger) (*server.Server, error) {
 	if c.clock != "real" && c.clock != "test" {
 		return nil, fault.Newf(fault.Invalid, "--clock is real or test, not %q", c.clock)
+	}
+	if c.keepDisks < time.Minute {
+		return nil, fault.New(fault.Invalid, "--keep-disks is at least 1m: who reinstalls by mistake needs the time to see it")
 	}
 	if c.epoch < time.Second || c.retention < 0 || c.grace < 0 || c.rest < 0 || c.keepDeleted < 0 {
 		return nil, fault.New(fault.Invalid, "--epoch is at least 1s, --grace, --retention, --keep-deleted and --address-rest at least 0s")
@@ -88,7 +95,7 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	}
 	return server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
-		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, KeepDeleted: c.keepDeleted, AddressRest: c.rest, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, KeepDeleted: c.keepDeleted, KeepDisks: c.keepDisks, RescueImage: c.rescue, AddressRest: c.rest, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
 		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
 }

@@ -438,7 +438,7 @@ func (r *rig) sighting(id string) vm.Sighting {
 // until waits until cond holds, at most d.
 func (r *rig) until(d time.Duration, what string, cond func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(d); !cond(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(d); !cond(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.control.mu.Lock()
 			defer r.control.mu.Unlock()

@@ -89,9 +89,17 @@ type storyAnswer struct {
 	Waiting *waitAnswer  `json:"waiting"`
 	Waits   []waitAnswer `json:"alsoWaiting"`
 
-	PortsTag  string            `json:"portsEtag"`
-	RevertsAt *time.Time        `json:"portsRevertAt"`
-	Protected bool              `json:"protected"`
+	PortsTag  string     `json:"portsEtag"`
+	RevertsAt *time.Time `json:"portsRevertAt"`
+	Protected bool       `json:"protected"`
+	Disk      struct {
+		Number int64   `json:"number"`
+		Since  *string `json:"since"`
+	} `json:"disk"`
+	Rescue *struct {
+		Since string `json:"since"`
+		Image string `json:"image"`
+	} `json:"rescue"`
 	Power     string            `json:"power"`
 	PriceOff  string            `json:"pricePowerOff"`
 	Next      *string           `json:"nextPricePerEpoch"`

@@ -155,7 +155,12 @@ func (c *cloud) report(phase vm.Phase) {
 	c.agent.sequence++
 	r := vm.Report{Sequence: c.agent.sequence, Inventory: c.agent.inventory}
 	for _, o := range list.Orders {
-		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase}
+		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase, Disk: o.Boots()}
+		for n := range o.Generation + 1 { // the first disk and those that are asked for
+			if n == 0 || n == o.Disk || n == o.Boots() {
+				s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
+			}
+		}
 		if o.Goal == vm.Remove {
 			s.Phase = vm.Absent
 		}

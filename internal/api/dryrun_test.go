@@ -114,6 +114,11 @@ func (s *scene) requests() map[string]request {
 		"drainServer":           {s.operator, server + "/drain", `{"deadline": "72h"}`},
 		"removeServer":          {s.operator, server + "/remove", `{"lost": true}`},
 		"rebootVM":              {s.key, "/v1/vms/" + s.vm + "/reboot", ""},
+		"reinstallVM":           {s.key, "/v1/vms/" + s.vm + "/reinstall", `{"image": "https://example.com/b.qcow2", "userData": "#!/bin/sh\necho hi"}`},
+		"returnDisk":            {s.key, "/v1/vms/" + s.vm + "/disks/0/return", ""},
+		"purgeDisk":             {s.key, "/v1/vms/" + s.vm + "/disks/0", ""},
+		"rescueVM":              {s.key, "/v1/vms/" + s.vm + "/rescue", `{"sshKey": "` + keyLine + `", "image": "https://example.com/rescue.qcow2"}`},
+		"unrescueVM":            {s.key, "/v1/vms/" + s.vm + "/unrescue", ""},
 		"shutdownVM":            {s.key, "/v1/vms/" + s.vm + "/shutdown", ""},
 		"startVM":               {s.key, "/v1/vms/" + s.vm + "/start", ""},
 		"resizeVM":              {s.key, "/v1/vms/" + s.vm + "/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`},
@@ -196,7 +201,15 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		s.send("PUT", strings.TrimSuffix(r.path, "/confirm"), `{"openPorts": [], "confirmWithin": "60s"}`).wants(http.StatusOK, nil)
 	case "unprotectVM":
 		s.send("POST", strings.Replace(r.path, "/unprotect", "/protect", 1), "").wants(http.StatusNoContent, nil)
-	case "rebootVM", "resetVM", "shutdownVM", "resizeVM":
+	case "rebootVM", "resetVM", "shutdownVM", "resizeVM", "reinstallVM", "rescueVM":
+		s.report(vm.Ready)
+	case "returnDisk", "purgeDisk":
+		s.report(vm.Ready)
+		s.send("POST", "/v1/vms/"+s.vm+"/reinstall", "").wants(http.StatusAccepted, nil)
+		s.report(vm.Ready)
+	case "unrescueVM":
+		s.report(vm.Ready)
+		s.sendAs(r.key, "POST", strings.Replace(r.path, "/unrescue", "/rescue", 1), s.requests()["rescueVM"].body).wants(http.StatusAccepted, nil)
 		s.report(vm.Ready)
 	case "startVM":
 		s.report(vm.Ready)

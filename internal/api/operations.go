@@ -30,6 +30,13 @@ func vmVerb(verb, id, summary, text string) operation {
 	}
 }
 
+// with returns an operation that takes a body; an example of it is given.
+func (op operation) with(body string) operation {
+	op.request, op.optional = body, true
+	op.refusals[http.StatusUnprocessableEntity] = "image: an http or https URL is needed"
+	return op
+}
+
 var (
 	rebootVM = vmVerb("reboot", "rebootVM", "Reboot a VM",
 		"Its guest is asked to power itself off, as by the power button, and is switched off when it has not within a minute; then it starts again. "+
@@ -76,7 +83,7 @@ func (a *api) unprotectVM(c *call, _ none) (none, error) {
 type Operation struct {
 	ID        string            `json:"id"`
 	VMID      string            `json:"vmId" pattern:"^0x[0-9a-fA-F]{40}$"`
-	Action    string            `json:"action" enum:"reboot,reset,shutdown,start,resize,undelete"`
+	Action    string            `json:"action" enum:"reboot,reset,shutdown,start,resize,reinstall,return,rescue,unrescue,undelete"`
 	Outcome   string            `json:"outcome" enum:"running,succeeded,failed"`
 	StartedAt time.Time         `json:"startedAt"`
 	Deadline  time.Time         `json:"deadline" doc:"When it is given up."`
@@ -176,6 +183,7 @@ func (a *api) lifeRoutes() {
 	handle(a, undeleteVM, a.undeleteVM)
 	handle(a, resizeVM, a.resizeVM)
 	handle(a, deleteVM, a.deleteVM)
+	a.diskRoutes()
 	handle(a, setPorts, a.setPorts)
 	handle(a, confirmPorts, a.confirmPorts)
 	handle(a, setLabels, a.setLabels)

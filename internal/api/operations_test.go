@@ -29,7 +29,7 @@ func TestOperations(t *testing.T) {
 	c.report(vm.Ready)
 	var story storyAnswer
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "protect", "delete"}) {
+	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	before := c.send("GET", "/vms/v3", "").body

@@ -90,6 +90,9 @@ var conditions = map[string]condition{
 	"resized": {status: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
 		c.send("POST", "/v1/vms/"+id+"/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`).wants(http.StatusAccepted, nil)
 	}},
+	"in rescue": {status: "Active", like: "Active", reported: vm.Ready, bring: func(c *cloud, id string) {
+		c.send("POST", "/v1/vms/"+id+"/rescue", `{"sshKey": "`+keyLine+`", "image": "https://example.com/rescue.qcow2"}`).wants(http.StatusAccepted, nil)
+	}},
 	"deleted, and undeleted": {status: "Launching", reported: vm.Ready, bring: func(c *cloud, id string) {
 		c.send("DELETE", "/v1/vms/"+id, "").wants(http.StatusOK, nil)
 		c.send("POST", "/v1/vms/"+id+"/undelete", "").wants(http.StatusAccepted, nil)

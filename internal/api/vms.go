@@ -232,8 +232,8 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "protect", "delete"],
-		"protected": false, "labels": {"env": "prod"},
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "protect", "delete"],
+		"protected": false, "labels": {"env": "prod"}, "disk": {"number": 0, "since": null},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
@@ -267,6 +267,8 @@ type VMLook struct {
 	Labels    map[string]string `json:"labels" doc:"What its customer tells VMs apart by."`
 	Operation *string           `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
 	Allowed   []string          `json:"allowedActions" doc:"What can be done to it now."`
+	Disk      ownDisk           `json:"disk" doc:"Which of its disks it has."`
+	Rescue    *rescue           `json:"rescue,omitempty" doc:"It runs a rescue image, or is about to; left out otherwise."`
 }
 
 // payment is what a VM waits for that is short of money.
@@ -278,8 +280,9 @@ type payment struct {
 
 type vmStory struct {
 	VMLook
-	HostKeys []hostKey `json:"sshHostKeys" doc:"By which its SSH server is known, as its guest printed them at its first boot. Empty until then, and where its image prints none."`
-	Timeline []vmEvent `json:"timeline" doc:"What happened, oldest first."`
+	HostKeys   []hostKey `json:"sshHostKeys" doc:"By which its SSH server is known, as its guest printed them at its first boot. Empty until then, and where its image prints none."`
+	RescueKeys []hostKey `json:"rescueHostKeys,omitempty" doc:"Those of the rescue system, which are others; left out where there are none."`
+	Timeline   []vmEvent `json:"timeline" doc:"What happened, oldest first."`
 }
 
 // hostKey is a key of a VM's SSH server.
@@ -301,6 +304,7 @@ func lookOf(v control.VM) VMLook {
 	look := VMLook{
 		VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
 		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil), Labels: labelsOf(v.Labels),
+		Disk: ownDisk{v.Disk, moment(v.TurnedAt)}, Rescue: rescueOf(v.Rescue),
 	}
 	if v.Cheaper {
 		look.Next = new(v.Rate().Sum())
@@ -337,8 +341,8 @@ var listVMLooks = operation{
 	text:    "Like GET /vms/v3, with the same parameters and labels, and more of each VM.",
 	query:   append(slices.Clone(listVMs.query), selecting, parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "protect", "delete"],
-		"protected": false, "labels": {"env": "prod"}}]`,
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "protect", "delete"],
+		"protected": false, "labels": {"env": "prod"}, "disk": {"number": 0, "since": null}}]`,
 	refusals: listVMs.refusals,
 }
 
@@ -396,6 +400,9 @@ func (a *api) getVM(c *call, _ none) (vmStory, error) {
 		return vmStory{}, err
 	}
 	story := vmStory{VMLook: lookOf(v), HostKeys: hostKeysOf(v.HostKeys), Timeline: make([]vmEvent, len(v.Timeline))}
+	if v.Rescue != nil {
+		story.RescueKeys = hostKeysOf(v.Rescue.HostKeys)
+	}
 	for i, e := range v.Timeline {
 		story.Timeline[i] = vmEvent{At: e.At.UTC(), Text: e.Text}
 	}

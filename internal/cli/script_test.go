@@ -71,6 +71,8 @@ func TestScripts(t *testing.T) {
 			"warn":  warn,
 			"waits": waits,
 
+			"asked": asked,
+
 			"prints": prints,
 		},
 	})

@@ -44,6 +44,7 @@ type stub struct {
 	purse     purse
 
 	operations []doc
+	asked      doc   // the body of the last operation on disks
 	deleted    []doc // VMs that can be undeleted
 	tries      int   // to reach a console
 }
@@ -200,6 +201,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case slices.Contains(turning, path.Base(r.URL.Path)), strings.Contains(r.URL.Path, "/disks"):
+		s.turn(w, r, body)
 	case isVM:
 		s.one(w, r, id)
 	case strings.HasPrefix(r.URL.Path, "/v1/offers"), route == "POST /v1/quotes", route == "POST /v1/vms":

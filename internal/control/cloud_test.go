@@ -34,6 +34,9 @@ const (
 	launch = 10 * time.Minute
 
 	retention = 7 * epoch
+	keepDisks = epoch
+
+	rescueImage = "https://example.com/rescue.qcow2"
 
 	// What a VM of 2 vCPU, 4 GiB and 25 GiB costs per epoch at these prices.
 	price = 2*11 + 4*230 + 25*1_700 + 1*90_000 + 0*money.USDC
@@ -120,7 +123,7 @@ func (c *cloud) restart() {
 	}
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
-		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, AddressRest: c.rest, KeepDeleted: c.keep, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
+		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, AddressRest: c.rest, KeepDeleted: c.keep, KeepDisks: keepDisks, RescueImage: rescueImage, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
 		Simulation: c.simulation, SimulatedBoot: time.Second,
 	})
 	if err != nil {

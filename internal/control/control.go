@@ -38,9 +38,13 @@ type Config struct {
 	// KeepDeleted is how long the disk of a deleted VM is kept, so that it can be
 	// undeleted; 0 for not at all.
 	KeepDeleted time.Duration
+	KeepDisks   time.Duration // how long a disk is kept that a VM ran on before
 	Fee         Fee           // of what providers earn
 	Launch      time.Duration // how long a VM may stay New, and then Launching
 	Images      []Image       // offered as default images
+	// RescueImage is the URL of what a VM in rescue runs unless its customer wants
+	// another one; "" for none.
+	RescueImage string
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 

@@ -122,11 +122,15 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
+	turned, err := s.observeDisks(ctx, tx, &v, seen)
+	if err != nil {
+		return false, err
+	}
 	fulfilled, err := s.fulfil(ctx, tx, &v, seen)
 	if err != nil {
 		return false, err
 	}
-	if !fulfilled && !settled && v.Trouble.Same(before.Trouble) && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
+	if !fulfilled && !settled && !turned && v.Trouble.Same(before.Trouble) && v.Rescue == before.Rescue && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
 		len(v.HostKeys) == len(before.HostKeys) {
 		return len(seen.Steps) > 0, nil
 	}
@@ -137,17 +141,28 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 // wherever the VM is placed from then on, other bytes are refused.
 func pinImage(v *vm.VM, seen vm.Sighting) {
 	sum, err := vm.ParseChecksum(seen.Image)
-	if err == nil && v.Spec.ImagePin == "" {
+	if err == nil && v.Spec.ImagePin == "" && v.Rescue == nil && seen.Disk == v.Disk {
 		v.Spec.ImagePin = sum
 	}
 }
 
-// know remembers the keys by which the VM's SSH server is known, once: what is told
-// after that is not believed, because a guest that was broken into may print what
-// it likes.
+// know remembers the keys by which the VM's SSH server is known, once for each disk that
+// it runs on: what is told after that is not believed, because a guest that was
+// broken into may print what it likes. Those of a rescue image are not the VM's.
 func know(v *vm.VM, seen vm.Sighting) {
-	if len(v.HostKeys) == 0 && seen.Phase == vm.Ready && hostkey.Check(seen.HostKeys) == nil {
-		v.HostKeys = seen.HostKeys
+	if len(seen.HostKeys) == 0 || seen.Phase != vm.Ready || seen.Disk != v.Boots() || hostkey.Check(seen.HostKeys) != nil {
+		return
+	}
+	if v.Rescue == nil {
+		if len(v.HostKeys) == 0 {
+			v.HostKeys = seen.HostKeys
+		}
+		return
+	}
+	if len(v.Rescue.HostKeys) == 0 {
+		r := *v.Rescue
+		r.HostKeys = seen.HostKeys
+		v.Rescue = &r
 	}
 }
 
@@ -223,6 +238,7 @@ func (s *Service) leave(ctx context.Context, tx *store.Tx, v vm.VM, text string)
 	v.Gone, v.GoneAt, v.KeptUntil = true, s.Now().UTC(), time.Time{}
 	return firstErrorOf(
 		func() error { return tx.UpdateVM(ctx, v) },
+		func() error { return tx.DropDisks(ctx, v.ID) },
 		func() error { return tx.GiveBack(ctx, v.ServerID, took) },
 		func() error { return tx.Revise(ctx, v.ServerID) },
 		func() error {

@@ -14,8 +14,10 @@ import (
 
 const (
 	// operationTime is how long an operation may take: a guest may take a minute to
-	// power off, and ten to answer.
+	// power off, and ten to answer. fetchingTime is that of one for which an image is
+	// fetched before, as for a launch.
 	operationTime = 15 * time.Minute
+	fetchingTime  = 30 * time.Minute
 	// MaxOperations is how many operations of a VM are told, the newest.
 	MaxOperations = 100
 )
@@ -103,7 +105,7 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
-		Begun: now, Deadline: now.Add(operationTime),
+		Begun: now, Deadline: now.Add(timeFor(a)),
 	}
 	return o, firstErrorOf(
 		func() error { return tx.InsertOperation(ctx, o) },
@@ -111,6 +113,14 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 		func() error { return tx.Revise(ctx, v.ServerID) },
 		func() error { return tx.PutEvent(ctx, v.ID, s.happened(string(a), now, string(a)+" asked for")) },
 	)
+}
+
+// timeFor returns how long an action may take.
+func timeFor(a vm.Action) time.Duration {
+	if a == vm.Reinstall || a == vm.Rescue {
+		return fetchingTime
+	}
+	return operationTime
 }
 
 // fulfil notes how far the operation of v is that goes on, and ends it if what its agent

@@ -74,6 +74,16 @@ func (f *imageFolder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, name, info.ModTime(), file)
 }
 
+// rescueImage returns the URL of what VMs in rescue run: the demo image where there is one,
+// which boots in seconds, and the older Debian otherwise.
+func rescueImage(offered []control.Image) string {
+	last := offered[len(offered)-1].URL
+	if strings.HasSuffix(offered[0].URL, "/"+demoImage) {
+		return offered[0].URL
+	}
+	return last
+}
+
 // listed is since when the default images have been offered.
 var listed = time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
 

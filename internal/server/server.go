@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,10 @@ type Config struct {
 	Retention time.Duration // how long the disk of an unpaid VM is kept
 	// KeepDeleted is how long the disk of a deleted VM is kept; 0 for not at all.
 	KeepDeleted time.Duration
+	// KeepDisks is how long a disk is kept that a VM ran on before.
+	KeepDisks time.Duration
+	// RescueImage is the URL of what VMs in rescue run; "" for one of the default images.
+	RescueImage string
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 	Fee         control.Fee // of what providers earn
@@ -97,10 +102,11 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.store, err = store.Open(ctx, c.Database); err != nil {
 		return nil, err
 	}
+	offered := defaultImages(s.URL, s.images.has(demoImage))
 	clock := newClock(c.Now, c.TestClock)
 	s.Control, err = control.New(ctx, control.Config{
-		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDeleted: c.KeepDeleted, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
-		Images: defaultImages(s.URL, s.images.has(demoImage)), Advance: clock.advance(),
+		Store: s.store, Now: clock.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDeleted: c.KeepDeleted, KeepDisks: c.KeepDisks, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
+		Images: offered, RescueImage: cmp.Or(c.RescueImage, rescueImage(offered)), Advance: clock.advance(),
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})
 	if err != nil {

@@ -26,7 +26,8 @@ var now = time.Now //nolint:forbidigo // sockets and processes know no other tim
 
 // Options of a Cloud; the zero value is a good one.
 type Options struct {
-	TestClock bool // let the operator move the billing clock forward
+	TestClock   bool          // let the operator move the billing clock forward
+	KeepDeleted time.Duration // how long deleted VMs are kept
 }
 
 // Cloud is a control plane and the agents that joined it. It ends with its test.
@@ -41,6 +42,8 @@ type Cloud struct {
 	server  *server.Server // nil while it is stopped
 	agents  int
 	members int
+	ahead   time.Duration // by which the clock was moved
+	begun   time.Duration // by which it had been when the control plane was started, which does not remember
 }
 
 // addresses counts the addresses that clouds of this process listen on.
@@ -61,7 +64,10 @@ func Start(tb testing.TB, o Options) *Cloud {
 		tb.Fatal(err)
 	}
 	c.config = ServerConfig(c.Dir, listenAddress(), c.log)
-	c.config.TestClock = o.TestClock
+	c.config.TestClock, c.config.KeepDeleted = o.TestClock, o.KeepDeleted
+	if o.TestClock {
+		c.config.Now = func() time.Time { return now().Add(c.begun) }
+	}
 	c.StartServer()
 	tb.Cleanup(c.StopServer)
 	c.config.Listen, c.URL = c.server.URL[len("http://"):], c.server.URL
@@ -78,18 +84,29 @@ func Start(tb testing.TB, o Options) *Cloud {
 func ServerConfig(dir, listen string, log *slog.Logger) server.Config {
 	return server.Config{
 		Listen: listen, Database: filepath.Join(dir, "cloud.db"), Images: filepath.Join(dir, "images"), Version: "test",
-		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, Now: now, Rand: rand.Reader, Log: log,
+		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDisks: 24 * time.Hour, Now: now, Rand: rand.Reader, Log: log,
 	}
 }
 
 // StartServer starts the control plane again after StopServer.
 func (c *Cloud) StartServer() {
 	c.tb.Helper()
+	c.begun = c.ahead
 	s, err := server.Start(c.tb.Context(), c.config)
 	if err != nil {
 		c.tb.Fatalf("start control plane: %v", err)
 	}
 	c.server = s
+}
+
+// Advance moves the billing clock of a cloud with a TestClock forward, which stays so
+// over restarts.
+func (c *Cloud) Advance(d time.Duration) {
+	c.tb.Helper()
+	if _, err := c.Operator.AdvanceClock(c.tb.Context(), d); err != nil {
+		c.tb.Fatalf("move clock: %v", err)
+	}
+	c.ahead += d
 }
 
 // StopServer stops the control plane; its database and its agents stay.

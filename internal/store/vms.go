@@ -87,9 +87,7 @@ func (r vmRow) vm() (vm.VM, error) {
 		Power: vm.Power(r.Power), Held: r.Held, Cheaper: r.Cheaper, KeptUntil: at(r.KeptUntil),
 		UserData: userdata.Text(r.UserData), Labels: labelsOf(r.Labels),
 	}
-	for line := range strings.Lines(r.HostKeys) {
-		v.HostKeys = append(v.HostKeys, hostkey.Key(strings.TrimSuffix(line, "\n")))
-	}
+	v.HostKeys = hostKeysOf(r.HostKeys)
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
 			return vm.VM{}, err
@@ -168,7 +166,7 @@ func (s *script) vms(list []vm.VM) error {
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
-			userDataText(v), hostKeysText(v), string(cmp.Or(v.Power, vm.On)), full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), labelsText(v.Labels), trouble,
+			userDataText(v), hostKeysText(v.HostKeys), string(cmp.Or(v.Power, vm.On)), full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), labelsText(v.Labels), trouble,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
@@ -213,23 +211,30 @@ func troubleText(t vm.Trouble) (string, error) {
 	return toJSON(t)
 }
 
-// userDataText is what is kept of a VM's user data: nothing once it was Active,
-// because its server has what it needs of it by then, and nothing of one that is
-// to be removed.
+// userDataText is what is kept of a VM's user data: nothing once it was Active, or
+// has the disk that it is for, because its server has what it needs of it by
+// then, and nothing of one that is to be removed.
 func userDataText(v vm.VM) string {
-	if v.Goal == vm.Remove || !v.ActivatedAt.IsZero() {
+	if v.Goal == vm.Remove || !v.ActivatedAt.IsZero() && !v.Turning() {
 		return ""
 	}
 	return string(v.UserData)
 }
 
 // hostKeysText is how host keys are kept: one a line.
-func hostKeysText(v vm.VM) string {
+func hostKeysText(keys []hostkey.Key) string {
 	var b strings.Builder
-	for _, k := range v.HostKeys {
+	for _, k := range keys {
 		b.WriteString(string(k) + "\n")
 	}
 	return b.String()
+}
+
+func hostKeysOf(text string) (keys []hostkey.Key) {
+	for line := range strings.Lines(text) {
+		keys = append(keys, hostkey.Key(strings.TrimSuffix(line, "\n")))
+	}
+	return keys
 }
 
 // portsText is how ports are kept that are not the spec's, "" for none at all.
@@ -273,7 +278,7 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 		power = ?, price = ?, price_parts = ?, full_parts = ?, leaves = ?, held = ?, cheaper = ?, kept_until = ?, trouble = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, micros(v.GoneAt),
-		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v),
+		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v.HostKeys),
 		string(cmp.Or(v.Power, vm.On)), int64(v.Price), parts, full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), trouble, v.ID)
 	return err
 }
@@ -417,6 +422,7 @@ func (t *Tx) NextDue(ctx context.Context) (time.Time, error) {
 		UNION ALL SELECT MIN(expires_at) FROM quotes WHERE ended_at = 0
 		UNION ALL SELECT MIN(revert_at) FROM vms WHERE revert_at > 0
 		UNION ALL SELECT MIN(deadline) FROM operations WHERE ended_at = 0
+		UNION ALL SELECT MIN(until) FROM vm_disks WHERE until > 0 AND NOT purging
 		UNION ALL SELECT MIN(look_at) FROM account_funds WHERE look_at > 0
 		UNION ALL SELECT MIN(drain_deadline) FROM servers WHERE drain_deadline > 0) due WHERE at IS NOT NULL`)
 	return at(r.At), err

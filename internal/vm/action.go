@@ -2,6 +2,7 @@ package vm
 
 import (
 	"slices"
+	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 )
@@ -21,23 +22,35 @@ const (
 	Resize   Action = "resize"  // it gets another configuration, or a larger disk
 	Protect  Action = "protect" // it can't be deleted until it is unprotected
 
+	Reinstall Action = "reinstall" // gets a new disk; the one that it had is kept for a time
+	Return    Action = "return"    // gets a disk back that is kept; the one that it had is kept then
+	Rescue    Action = "rescue"    // runs a rescue image, with its own disk as the second one
+	Unrescue  Action = "unrescue"  // runs on its own disk again
+
 	Unprotect Action = "unprotect"
 	Delete    Action = "delete"
 	Undelete  Action = "undelete" // it is back, with its disk and address, as long as they are kept
 )
 
 // Actions are all there are, in the order in which they are told.
-var Actions = []Action{Rename, SetPorts, Label, Reboot, Reset, Shutdown, Start, Resize, Protect, Unprotect, Delete, Undelete}
+var Actions = []Action{
+	Rename, SetPorts, Label, Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, Protect, Unprotect, Delete, Undelete,
+}
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.
 func (a Action) Long() bool {
 	switch a {
-	case Reboot, Reset, Shutdown, Start, Resize, Undelete:
+	case Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, Undelete:
 		return true
 	case Rename, SetPorts, Label, Protect, Unprotect, Delete:
 	}
 	return false
+}
+
+// Turns reports whether a starts the VM on another disk.
+func (a Action) Turns() bool {
+	return a == Reinstall || a == Return || a == Rescue || a == Unrescue
 }
 
 // Refuses returns why a can't be done to v now, a Conflict fault that says what
@@ -77,8 +90,23 @@ func (v VM) Refuses(a Action, busy *Operation) error {
 		}
 	case a == Shutdown:
 		return fault.New(fault.Conflict, "the VM is powered off already, or about to be")
-	case a == Reboot || a == Reset:
+	case a == Reboot || a == Reset || a.Turns():
 		return fault.New(fault.Conflict, "the VM is powered off; start it")
+	}
+	return v.refusesDisk(a)
+}
+
+// refusesDisk returns why a can't be done to what v runs on now.
+func (v VM) refusesDisk(a Action) error {
+	switch {
+	case a == Unrescue && v.Rescue == nil:
+		return fault.New(fault.Conflict, "the VM is not in rescue")
+	case a == Unrescue, !a.Turns() && a != Resize:
+		return nil
+	case v.Rescue != nil:
+		return fault.Newf(fault.Conflict, "the VM is in rescue since %s; unrescue it first", v.Rescue.Since.UTC().Format(time.RFC3339))
+	case v.Turning():
+		return fault.New(fault.Conflict, "the VM is still to be started on the disk that was asked for before; wait until its server has done that")
 	}
 	return nil
 }

@@ -18,7 +18,10 @@ const RescueGiB = 10
 // one has the generation at which it was ordered, so that no number ever means
 // another disk.
 type Shelf struct {
-	Disk int64 `json:"disk,omitempty"` // the one that is the VM's
+	Disk   int64 `json:"disk,omitempty"`   // the one that is the VM's
+	Turned int64 `json:"turned,omitempty"` // the generation at which Boots became another one; 0 once its agent has done that
+	// TurnedAt is when it was last seen to run on another disk than before; zero for never.
+	TurnedAt time.Time `json:"turned_at,omitzero"`
 	// Heir is the number of the disk whose user data the disk gets that is to be made,
 	// nil for what is ordered.
 	Heir *int64 `json:"heir,omitempty"`
@@ -45,6 +48,34 @@ func (s Shelf) Boots() int64 {
 		return s.Rescue.Disk
 	}
 	return s.Disk
+}
+
+// Turning reports whether v is still to be started on the disk that it was last asked to
+// be started on, as far as its agent has told.
+func (v VM) Turning() bool { return v.Turned != 0 }
+
+// Kept returns the disk that v has as one that it had until this generation of v, and
+// that holds what its size is.
+func (v VM) Kept(now time.Time) KeptDisk {
+	return KeptDisk{
+		VMID: v.ID, Number: v.Disk, Parted: v.Generation, Image: v.Spec.Image, ImageChecksum: v.Spec.ImageChecksum, ImagePin: v.Spec.ImagePin,
+		SSHKeys: v.Spec.SSHKeys, HostKeys: v.HostKeys, GiB: v.Spec.StorageGiB, Held: v.Spec.StorageGiB, Since: now,
+	}
+}
+
+// Take has v run on a disk that it had, as it was asked for then, from this
+// generation on.
+func (v *VM) Take(d KeptDisk) {
+	v.Disk, v.Turned, v.Heir, v.UserData, v.HostKeys = d.Number, v.Generation, nil, "", d.HostKeys
+	v.Spec.Image, v.Spec.ImageChecksum, v.Spec.ImagePin, v.Spec.SSHKeys = d.Image, d.ImageChecksum, d.ImagePin, d.SSHKeys
+}
+
+// WantPurged adds to the disks that are to be purged.
+func (s *Shelf) WantPurged(n int64) {
+	if !slices.Contains(s.Purge, n) {
+		s.Purge = append(slices.Clone(s.Purge), n)
+		slices.Sort(s.Purge)
+	}
 }
 
 // Purges reports whether disk n is to be purged. What the VM runs on never is.

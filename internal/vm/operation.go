@@ -43,9 +43,8 @@ func (o Operation) Outcome() Outcome {
 
 // Fulfilled reports whether what an agent sees of v is what o was for.
 func (o Operation) Fulfilled(v VM, seen Sighting) bool {
-	want := Ready
 	if v.Goal == Halt {
-		want = Halted
+		return seen.Generation >= o.Generation && seen.Phase == Halted
 	}
-	return seen.Generation >= o.Generation && seen.Phase == want
+	return seen.Generation >= o.Generation && seen.Phase == Ready && seen.Disk == v.Boots()
 }

@@ -182,10 +182,15 @@ type Order struct {
 
 // Order returns what the VM's agent is asked for.
 func (v VM) Order() Order {
-	return Order{
+	o := Order{
 		ID: v.OnServer(), Generation: v.Generation, Goal: v.Goal, Address: v.Address, Asks: v.Asks,
 		UserData: v.UserData, Spec: v.Spec,
 	}
+	o.TurnedAt = time.Time{} // which is for customers, as is what is told of a rescue
+	if r := v.Rescue; r != nil {
+		o.Rescue = &RescueSystem{Disk: r.Disk, Image: r.Image, Checksum: r.Checksum, Key: r.Key}
+	}
+	return o
 }
 
 // Sighting is what an agent sees of one VM.

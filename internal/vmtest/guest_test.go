@@ -58,16 +58,21 @@ func (c *cloud) login(user, address string) *session {
 		}
 	}()
 	c.until("SSH at "+address, func() bool {
-		conn, err = ssh.Dial("tcp", address+":22", &ssh.ClientConfig{
-			User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(c.key.signer)}, Timeout: 20 * time.Second,
-			// Dropbear offers RSA without having such a key, and hangs up on who takes it.
-			HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
-			HostKeyCallback:   ssh.InsecureIgnoreHostKey(), //nolint:gosec // the guest is new to everyone
-		})
+		conn, err = ssh.Dial("tcp", address+":22", c.clientConfig(user))
 		return err == nil
 	})
 	c.Cleanup(func() { _ = conn.Close() })
 	return &session{c, conn}
+}
+
+// clientConfig is how the customer logs in with her key.
+func (c *cloud) clientConfig(user string) *ssh.ClientConfig {
+	return &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(c.key.signer)}, Timeout: 20 * time.Second,
+		// Dropbear offers RSA without having such a key, and hangs up on who takes it.
+		HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
+		HostKeyCallback:   ssh.InsecureIgnoreHostKey(), //nolint:gosec // the guest is new to everyone
+	}
 }
 
 // run runs a command in the guest and returns what it says.

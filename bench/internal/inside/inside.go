@@ -40,7 +40,7 @@ func Start(ctx context.Context, images string) (_ *Plane, err error) {
 	}
 	p.Server, err = server.Start(ctx, server.Config{
 		Listen: "127.0.0.1:0", Database: filepath.Join(p.dir, "cloud.db"), Images: images, Version: "bench",
-		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, Now: report.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
+		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDisks: 24 * time.Hour, Now: report.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(p.dir))

@@ -136,7 +136,7 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 	d.VM = client.VMConfiguration{Name: name, Hostname: w.hostname}
 	var err error
 	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {
-		return d, fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", w.checksum)
+		return d, badChecksum(w.checksum)
 	}
 	if d.UserData, err = readUserData(s, w.userData); err != nil {
 		return d, err
@@ -157,6 +157,10 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 		d.RequestID, err = s.NewRequestID()
 	}
 	return d, err
+}
+
+func badChecksum(text string) error {
+	return fault.Newf(fault.Invalid, "--image-checksum %q is not sha256: and 64 hex digits, as `sha256sum FILE` prints them", text)
 }
 
 // sshKeys returns key lines for files and lines, and leaves names and

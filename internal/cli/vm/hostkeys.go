@@ -25,22 +25,24 @@ const (
 // knownHosts is a file of host keys that is one VM's alone.
 type knownHosts struct {
 	path string
-	sure bool // it holds the keys that the cloud knows
+	name string // under which the host is in it
+	sure bool   // it holds the keys that the cloud knows
 }
 
-// knownHostsOf returns the file of a VM's host keys: those that the cloud tells, or,
-// where it knows none, those that its user has accepted before.
+// knownHostsOf returns the file of the host keys of a VM, or of the rescue system that it
+// runs: those that the cloud tells, or, where it knows none, those that its user has
+// accepted before. Each disk has a file of its own.
 func knownHostsOf(ctx context.Context, w waiter, v client.VM) (knownHosts, error) {
 	keys, err := hostKeys(ctx, w, v.ID)
 	if err != nil {
 		return knownHosts{}, err
 	}
-	dir, err := hostKeysDir(w.session)
+	dir, err := ownDir(w.session, "host-keys")
 	if err != nil {
 		return knownHosts{}, err
 	}
-	name := strings.ToLower(v.ID)
-	known := knownHosts{path: filepath.Join(dir, name), sure: len(keys) > 0}
+	name := hostAlias(v)
+	known := knownHosts{path: filepath.Join(dir, name), name: name, sure: len(keys) > 0}
 	if !known.sure {
 		return known, nil
 	}
@@ -49,6 +51,19 @@ func knownHostsOf(ctx context.Context, w waiter, v client.VM) (knownHosts, error
 		fmt.Fprintf(&lines, "%s %s\n", name, k)
 	}
 	return known, replaceFile(known.path, lines.Bytes())
+}
+
+// hostAlias returns the name under which ssh knows a VM, which is another one for each
+// disk, and for each rescue.
+func hostAlias(v client.VM) string {
+	name := strings.ToLower(v.ID)
+	switch {
+	case v.Rescue != nil:
+		return fmt.Sprintf("%s-rescue-%d", name, v.Rescue.Since.Unix())
+	case v.Disk != nil && v.Disk.Number != 0:
+		return fmt.Sprintf("%s-%d", name, v.Disk.Number)
+	}
+	return name
 }
 
 // hostKeys returns the host keys of a VM as the cloud knows them. A VM that has just
@@ -61,7 +76,7 @@ func hostKeys(ctx context.Context, w waiter, id string) ([]hostkey.Key, error) {
 			return nil, err
 		}
 		now := w.session.Now()
-		if len(v.SSHHostKeys) > 0 || now.Sub(v.StatusChangedAt).Abs() > young || now.Sub(begun) > keysWithin {
+		if len(toldKeys(v)) > 0 || now.Sub(begunAt(v)).Abs() > young || now.Sub(begun) > keysWithin {
 			return parseHostKeys(v)
 		}
 		if !told {
@@ -77,11 +92,27 @@ func hostKeys(ctx context.Context, w waiter, id string) ([]hostkey.Key, error) {
 	}
 }
 
+// toldKeys are the host keys of what a VM runs.
+func toldKeys(v client.VM) []client.HostKey {
+	if v.Rescue != nil {
+		return v.RescueHostKeys
+	}
+	return v.SSHHostKeys
+}
+
+// begunAt returns since when a VM runs what it runs, as far as is told.
+func begunAt(v client.VM) time.Time {
+	if v.Disk != nil && v.Disk.Since != nil && v.Disk.Since.After(v.StatusChangedAt) {
+		return *v.Disk.Since
+	}
+	return v.StatusChangedAt
+}
+
 // parseHostKeys returns the host keys that the cloud tells of a VM. They become lines
 // of a file, so that nothing else may be in them.
 func parseHostKeys(v client.VM) ([]hostkey.Key, error) {
 	var keys []hostkey.Key
-	for _, told := range v.SSHHostKeys {
+	for _, told := range toldKeys(v) {
 		key, err := hostkey.Parse(told.PublicKey)
 		if err != nil {
 			return nil, fault.New(fault.Internal, "the cloud gave a host key that is none")
@@ -91,14 +122,14 @@ func parseHostKeys(v client.VM) ([]hostkey.Key, error) {
 	return keys, nil
 }
 
-// hostKeysDir returns the folder of the files of host keys, which exists.
-func hostKeysDir(s *session.Session) (string, error) {
-	dir, err := filepath.Abs(filepath.Join(s.DataDir(), "host-keys"))
+// ownDir returns a folder in the data folder that is this user's alone, which exists.
+func ownDir(s *session.Session, name string) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(s.DataDir(), name))
 	if err != nil || s.DataDir() == "" {
-		return "", fault.New(fault.Invalid, "there is no folder for host keys: set $HOME or $CPUCLOUD_DATA")
+		return "", fault.Newf(fault.Invalid, "there is no folder for %s: set $HOME or $CPUCLOUD_DATA", name)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make folder for host keys: %w", err)
+		return "", fmt.Errorf("make folder for %s: %w", name, err)
 	}
 	return dir, nil
 }
@@ -108,14 +139,14 @@ func hostKeysDir(s *session.Session) (string, error) {
 func replaceFile(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return fmt.Errorf("write host keys: %w", err)
+		return fmt.Errorf("write keys: %w", err)
 	}
 	_, err = f.Write(text)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write host keys: %w", errors.Join(err, os.Remove(f.Name())))
+		return fmt.Errorf("write keys: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

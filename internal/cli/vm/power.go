@@ -1,10 +1,7 @@
 package vm
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -20,9 +17,15 @@ type act struct {
 	verb, short, long string
 	examples          []string
 	do                func(c *client.Client, ctx context.Context, id, requestID string) (client.Operation, error)
-	among             vmsOf                                 // those that it is for, nil for those that are listed
-	tell              func(s *session.Session, v client.VM) // before it is done; nil for nothing
-	flags             func(f *pflag.FlagSet)                // nil for none of its own
+
+	// What some have besides.
+	operands string // behind the VM's name
+	flags    func(*pflag.FlagSet)
+	among    vmsOf                                                                // those that it is for, nil for those that are listed
+	prepare  func(ctx context.Context, cloud *client.Client, args []string) error // before it is done
+	tell     func(s *session.Session, v client.VM)                                // and what is to be known before
+	ask      func(v client.VM) string                                             // a question that --yes spares
+	after    func(v client.VM) error                                              // once it has begun
 }
 
 func reboot(s *session.Session) *cobra.Command {
@@ -111,86 +114,80 @@ func deletedVMs(ctx context.Context, cloud *client.Client, labels string) ([]cli
 	return cloud.DeletedVMs(ctx, labels)
 }
 
+// command returns the verb's command: for several VMs, unless it has what is for one
+// alone.
 func (a act) command(s *session.Session) *cobra.Command {
-	wait, timeout := false, defaultTimeout
+	if a.operands != "" || a.prepare != nil || a.ask != nil || a.after != nil {
+		return a.forOne(s)
+	}
+	return a.forSeveral(s)
+}
+
+func (a act) forOne(s *session.Session) *cobra.Command {
+	wait, yes, timeout := false, a.ask == nil, defaultTimeout
 	var dry session.DryRun
-	target := target{among: a.among}
 	cmd := &cobra.Command{
-		Use: a.verb + " NAME|ID...", Short: a.short,
-		Long: a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before. Of several, one that refuses\n" +
-			"does not hold up the others.\n\n" + chosenBy,
-		Example:           session.Lines(append(a.examples, "cpucloud vm "+a.verb+" -l env=test")...),
-		Args:              target.args,
-		ValidArgsFunction: Names(s),
+		Use: a.verb + " NAME|ID" + a.operands, Short: a.short,
+		Long:              a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before.",
+		Example:           session.Lines(a.examples...),
+		Args:              cobra.ExactArgs(1 + strings.Count(a.operands, " ")),
+		ValidArgsFunction: only(Names(s)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
 			}
-			vms, err := target.find(cmd.Context(), cloud, args)
+			v, err := Find(cmd.Context(), cloud, args[0])
 			if err != nil {
 				return err
 			}
-			if ok, err := target.agree(s, strings.ToUpper(a.verb[:1])+a.verb[1:], vms, dry); err != nil || !ok {
+			if a.prepare != nil {
+				if err := a.prepare(cmd.Context(), cloud, args); err != nil {
+					return err
+				}
+			}
+			if a.tell != nil {
+				a.tell(s, v)
+			}
+			if !yes && !bool(dry) {
+				if yes, err = s.Confirm(a.ask(v), "--yes"); err != nil || !yes {
+					return err
+				}
+			}
+			request, err := s.NewRequestID()
+			if err != nil {
 				return err
 			}
-			begun, failure := a.begin(cmd.Context(), s, dry.Of(cloud), vms)
-			dry.Note(s)
-			if wait && !bool(dry) {
-				failure = errors.Join(failure, endAll(cmd.Context(), cloud, begun, timeout))
+			o, err := a.do(dry.Of(cloud), cmd.Context(), v.ID, request)
+			if err != nil {
+				return err
 			}
-			return errors.Join(printOperations(s, begun), failure)
+			dry.Note(s)
+			if a.after != nil && !bool(dry) {
+				if err := a.after(v); err != nil {
+					return err
+				}
+			}
+			if wait && !bool(dry) {
+				limit, cancel := context.WithTimeout(cmd.Context(), timeout)
+				defer cancel()
+				if o, err = ended(cmd.Context(), limit, cloud, v, o, timeout); err != nil {
+					return err
+				}
+			}
+			return printOperations(s, []begun{{v, o}})
 		},
 	}
 	dry.Bind(cmd)
-	target.bind(cmd)
 	if a.flags != nil {
 		a.flags(cmd.Flags())
+	}
+	if a.ask != nil {
+		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is done and the virtual machine answers")
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to wait")
 	return cmd
-}
-
-// begun is an operation of a VM.
-type begun struct {
-	vm client.VM
-	client.Operation
-}
-
-// begin begins the operations, and returns those that were with what kept the others.
-func (a act) begin(ctx context.Context, s *session.Session, cloud *client.Client, vms []client.VM) (list []begun, failure error) {
-	for _, v := range vms {
-		if a.tell != nil {
-			a.tell(s, v)
-		}
-		request, err := s.NewRequestID()
-		if err != nil {
-			return list, err
-		}
-		o, err := a.do(cloud, ctx, v.ID, request)
-		if err != nil && len(vms) > 1 {
-			err = fmt.Errorf("VM %s: %w", v.Name, err)
-		}
-		if failure = errors.Join(failure, err); err == nil {
-			list = append(list, begun{v, o})
-		}
-	}
-	return list, failure
-}
-
-// endAll waits until all operations have ended, and returns why some failed.
-func endAll(ctx context.Context, cloud *client.Client, list []begun, timeout time.Duration) (failure error) {
-	limit, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for i, b := range list {
-		o, err := ended(ctx, limit, cloud, b.vm, b.Operation, timeout)
-		failure = errors.Join(failure, err)
-		if err == nil {
-			list[i].Operation = o
-		}
-	}
-	return failure
 }
 
 // ended returns an operation that has succeeded. An Exit with CodeVMFailed says why
@@ -206,36 +203,4 @@ func ended(ctx, limited context.Context, cloud *client.Client, v client.VM, o cl
 		return now, failed("%s of VM %s failed: %s", o.Action, v.Name, *now.Error)
 	}
 	return now, nil
-}
-
-func printOperations(s *session.Session, list []begun) error {
-	operations := make([]client.Operation, len(list))
-	t := session.Table{Header: []string{"vm", "operation", "action", "outcome", "took"}}
-	for i, b := range list {
-		operations[i] = b.Operation
-		t.Add(b.vm.Name, b.ID, b.Action, b.Outcome, cmp.Or(took(b.Operation), "-"))
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	if len(list) > 1 {
-		return s.Print(operations, t)
-	}
-	o, one := operations[0], session.Table{}
-	one.Add("vm:", list[0].vm.Name)
-	one.Add("operation:", o.ID)
-	one.Add("action:", o.Action)
-	one.Add("outcome:", o.Outcome)
-	if text := took(o); text != "" {
-		one.Add("took:", text)
-	}
-	return s.Print(o, one)
-}
-
-// took tells how long an operation took, "" while it goes on.
-func took(o client.Operation) string {
-	if o.EndedAt == nil {
-		return ""
-	}
-	return o.EndedAt.Sub(o.StartedAt).Round(100 * time.Millisecond).String()
 }

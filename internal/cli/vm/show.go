@@ -62,6 +62,9 @@ func details(v client.VM) session.Table {
 	if len(v.Labels) > 0 {
 		t.Add("labels:", labelWords(v.Labels))
 	}
+	if v.Rescue != nil {
+		t.Add("rescue:", "in rescue since "+when(v.Rescue.Since)+"; `cpucloud vm unrescue "+v.Name+"` goes back")
+	}
 	if v.Power != "" && v.Power != client.PowerOn {
 		t.Add("power:", v.Power)
 	}

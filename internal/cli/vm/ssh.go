@@ -29,7 +29,9 @@ func ssh(s *session.Session) *cobra.Command {
 			"The VM is known from the first login on by the host keys that it printed on its console at its first\n" +
 			"boot, as cloud-init does: `cpucloud vm show` tells their fingerprints. Where the image prints none, ssh\n" +
 			"asks, as it does for any host it has not seen. The keys are kept in a file of each VM in the data folder;\n" +
-			"~/.ssh/known_hosts is left alone, and an address that another VM had before raises no alarm.",
+			"~/.ssh/known_hosts is left alone, and an address that another VM had before raises no alarm.\n\n" +
+			"In rescue it is the rescue system that is logged in to, with the key that was made for it and with\n" +
+			"host keys that are kept apart.",
 		Example: session.Lines(
 			"cpucloud vm ssh web",
 			"cpucloud vm ssh web -- uname -a",
@@ -59,6 +61,11 @@ func ssh(s *session.Session) *cobra.Command {
 			}
 			if !known.sure {
 				s.Notef("The host keys of VM %s are not known: it has printed none on its console. ssh asks whether to go on.", v.Name)
+			}
+			if identity == "" && v.Rescue != nil {
+				if identity, err = keyOfRescue(s, v); err != nil {
+					return err
+				}
 			}
 			line, err := sshArgs(v, user, identity, known)
 			if err != nil {
@@ -100,8 +107,12 @@ func reachable(ctx context.Context, w waiter, word string) (client.VM, error) {
 // customer's own.
 func userOf(ctx context.Context, cloud *client.Client, v client.VM) (string, error) {
 	images, err := cloud.DefaultImages(ctx)
+	image := v.OSImage
+	if v.Rescue != nil {
+		image = v.Rescue.Image
+	}
 	for _, i := range images {
-		if i.DownloadURL == v.OSImage && i.Username != "" {
+		if i.DownloadURL == image && i.Username != "" {
 			return i.Username, nil
 		}
 	}
@@ -131,7 +142,7 @@ func sshArgs(v client.VM, user, identity string, known knownHosts) ([]string, er
 		"-o", "StrictHostKeyChecking=" + strict,
 		"-o", "UserKnownHostsFile=" + quote(known.path),
 		"-o", "UpdateHostKeys=no", // what the cloud tells is all that is believed
-		"-o", "HostKeyAlias=" + strings.ToLower(v.ID),
+		"-o", "HostKeyAlias=" + known.name,
 		"-o", "CheckHostIP=no",
 	}
 	if identity != "" {
