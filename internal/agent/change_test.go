@@ -55,7 +55,7 @@ func TestAnotherDisk(t *testing.T) {
 		if _, kept := r.disks.pruned(); !kept {
 			t.Error("the images don't count as in use")
 		}
-		if err := os.Remove(r.dir + "/agent/vms/0xA/base-2.json"); err != nil {
+		if err := os.WriteFile(r.dir+"/agent/vms/0xA/base-2.json", []byte(`{"Digest":"of another image"}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
