@@ -18,6 +18,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/api"
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/market"
@@ -71,13 +72,18 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 	}
 	log := slog.New(slog.DiscardHandler)
 	c := &cloud{t: tb, store: db}
+	exports, err := s3.ParseLocation("s3://exports?endpoint=https://store.test") // nobody asks it anything here
+	if err != nil {
+		tb.Fatal(err)
+	}
 	c.control, err = control.New(tb.Context(), control.Config{
 		Store: db, Now: now, Rand: rand.Reader, Log: log, Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDeleted: 24 * time.Hour, Launch: time.Hour,
 		Images: []control.Image{{
 			ID: strings.Repeat("5f", 16), Name: "22.04 (LTS) x64", Distribution: "Ubuntu", Slug: "ubuntu-22-04-x64", URL: ubuntu, User: "ubuntu", Listed: now(),
 		}},
-		Simulation: true,
-		Advance:    func(d time.Duration) { ahead.Add(int64(d)) },
+		Archive: s3.New(s3.Config{Location: exports, Now: now}), ExportLimits: control.ExportLimits{Count: 2, Bytes: 10 << 30},
+		Simulation: true, Gather: time.Millisecond,
+		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
 	})
 	if err != nil {
 		tb.Fatal(err)
