@@ -8,7 +8,7 @@
 // control plane and brings back the list of what is wanted, and who waits for a
 // console, which the switchboard connects. When the control
 // plane is away the keeper goes on with the last list. The measurer takes a
-// benchmark now and then.
+// benchmark now and then. The sampler reads what VMs use, beside all that.
 package agent
 
 import (
@@ -112,6 +112,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		consoles.all.Wait()
 	})
 	others.Go(func() { newMeasurer(a.config, b).run(ctx) })
+	sampler := newSampler(a.config, client)
+	others.Go(func() { sampler.read(ctx) })
+	others.Go(func() { sampler.tell(ctx) })
 	others.Go(func() { newExporter(a.config, f, b, client).run(ctx) })
 	newKeeper(a.config, f, b, client).run(ctx)
 	others.Wait()

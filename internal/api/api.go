@@ -64,6 +64,8 @@ func (a *api) routes() {
 	a.lifeRoutes()
 	a.snapshotRoutes()
 	a.consoleRoutes()
+	handle(a, getVMMetrics, a.getVMMetrics)
+	handle(a, latestMetrics, a.latestMetrics)
 	a.exportRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)

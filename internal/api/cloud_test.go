@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,6 +38,7 @@ const (
 // York that has room for four of the smallest VMs, and an agent that does at
 // once what it is told.
 type cloud struct {
+	disks    map[string][]int64 // that the agent has, by VM
 	t        testing.TB
 	control  *control.Service
 	handler  http.Handler
@@ -80,8 +82,8 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 			ID: strings.Repeat("5f", 16), Name: "22.04 (LTS) x64", Distribution: "Ubuntu", Slug: "ubuntu-22-04-x64", URL: ubuntu, User: "ubuntu", Listed: now(),
 		}},
 		Archive: s3.New(s3.Config{Location: exports, Now: now}), ExportLimits: control.ExportLimits{Count: 2, Bytes: 10 << 30},
-		Simulation: true,
-		Advance:    func(d time.Duration) { ahead.Add(int64(d)) },
+		Simulation: true, Gather: time.Millisecond,
+		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -162,10 +164,14 @@ func (c *cloud) report(phase vm.Phase) {
 	r := vm.Report{Sequence: c.agent.sequence, Inventory: c.agent.inventory}
 	for _, o := range list.Orders {
 		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase, Disk: o.Boots()}
-		for n := range o.Generation + 1 { // the first disk and those that are asked for
-			if n == 0 || n == o.Disk || n == o.Boots() {
-				s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
-			}
+		if c.disks == nil {
+			c.disks = map[string][]int64{}
+		}
+		all := append(c.disks[o.ID], o.Disk, o.Boots())
+		slices.Sort(all)
+		c.disks[o.ID] = slices.DeleteFunc(slices.Compact(all), o.Purges)
+		for _, n := range c.disks[o.ID] {
+			s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
 		}
 		if o.Goal == vm.Remove {
 			s.Phase = vm.Absent

@@ -184,6 +184,10 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.console(w, r, body)
 	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
 		s.protect(w, r)
+	case "GET /v1/metrics":
+		s.latest(w)
+	case "GET /v1/vms/" + vmOf(r) + "/metrics":
+		s.metrics(w, r)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PUT /v1/vms/" + vmOf(r) + "/ports":

@@ -128,7 +128,7 @@ func (c *cloud) restart() {
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
 		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, AddressRest: c.rest, KeepDeleted: c.keep, KeepDisks: keepDisks, RescueImage: rescueImage, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
 		Archive: c.archive, ExportLimits: c.exports,
-		Simulation: c.simulation, SimulatedBoot: time.Second,
+		Simulation: c.simulation, SimulatedBoot: time.Second, Gather: time.Millisecond,
 	})
 	if err != nil {
 		c.t.Fatalf("New: %v", err)

@@ -30,6 +30,7 @@ import (
 type Config struct {
 	Store *store.Store
 	Now   func() time.Time // the billing clock
+	Wall  func() time.Time // the clock that agents have, too; nil means Now
 	Rand  io.Reader        // cryptographically secure
 	Log   *slog.Logger
 
@@ -48,6 +49,10 @@ type Config struct {
 	RescueImage string
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
+
+	// Gather is how long what agents tell of metrics waits to be written with that of
+	// others; 5 s if 0.
+	Gather time.Duration
 
 	Limits  payment.Limits  // of deposits and withdrawals
 	Sources []PaymentSource // of payments, besides operators
@@ -79,6 +84,7 @@ type Service struct {
 	loads      loads                     // guarded by the shelf being filled
 	bounds     bounds                    // guarded by the shelf being filled
 	tallies    tallies
+	metering   metering
 	key        ed25519.PrivateKey // signs what agents are asked
 }
 
