@@ -47,7 +47,7 @@ func openKeeping(ctx context.Context, url string, servers int) (*keeping, error)
 	}
 	k.Service, err = control.New(ctx, control.Config{
 		Store: k.store, Now: func() time.Time { return k.now }, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
-		Epoch: 24 * time.Hour, Retention: time.Hour, Launch: time.Hour, Simulation: true, Gather: 20 * time.Millisecond,
+		Epoch: 24 * time.Hour, Retention: time.Hour, Launch: time.Hour, Simulation: true, Gather: 2 * time.Millisecond,
 	})
 	if err != nil {
 		return nil, errors.Join(err, k.close())

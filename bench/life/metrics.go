@@ -73,10 +73,10 @@ func benchKeeping(ctx context.Context, engine, url string) (err error) {
 		return err
 	}
 	const mib, kib = 1 << 20, 1 << 10
-	name := func(figure string) string { return "metrics_" + figure + "_" + engine }
+	name := func(figure string) string { return "metrics." + figure + "." + engine }
 	if err := report.Print(
-		report.Figure{Name: name("day_stored"), Value: float64(day.stored-before.stored) / mib, Unit: "MiB", Bar: dayBar},
-		report.Figure{Name: name("day_written"), Value: float64(day.written-before.written) / mib, Unit: "MiB", Bar: dayBar},
+		report.Figure{Name: name("day"), Value: float64(day.stored-before.stored) / mib, Unit: "MiB", Bar: dayBar},
+		report.Figure{Name: name("written"), Value: float64(day.written-before.written) / mib, Unit: "MiB"},
 		report.Figure{Name: name("minute"), Value: took.Seconds() * 1000 / (24 * 60), Unit: "ms"},
 	); err != nil {
 		return err

@@ -60,9 +60,9 @@ func benchSampling(ctx context.Context) (err error) {
 	// Each slot they are read once, by one core.
 	share := func(d time.Duration) float64 { return 100 * d.Seconds() / readings / usage.Width.Seconds() }
 	return report.Print(
-		report.Figure{Name: "metrics_sampling_agent", Value: share(ours), Unit: "% of a core", Bar: samplingBar},
-		report.Figure{Name: "metrics_sampling_all", Value: share(ours + theirs), Unit: "% of a core", Bar: samplingBar},
-		report.Figure{Name: "metrics_sampling_each", Value: ours.Seconds() * 1e6 / readings / sampledVMs, Unit: "us"},
+		report.Figure{Name: "metrics.sampling", Value: share(ours), Unit: "% of a core", Bar: samplingBar},
+		report.Figure{Name: "metrics.sampling.all", Value: share(ours + theirs), Unit: "% of a core", Bar: samplingBar},
+		report.Figure{Name: "metrics.sampling.each", Value: ours.Seconds() * 1e6 / readings / sampledVMs, Unit: "us"},
 	)
 }
 
