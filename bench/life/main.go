@@ -21,6 +21,7 @@ type section struct {
 
 // sections are all, in their order.
 var sections = []section{
+	{"sampling", benchSampling},
 	{"metrics", benchMetrics},
 }
 

@@ -31,7 +31,7 @@ var idleGuest = []byte{0xfa, 0xf4, 0xeb, 0xfd}
 
 // benchSampling reads the meters of real machines, confined as an agent has them, and
 // measures what that costs: this process, and the machines' own in answering.
-func benchSampling(ctx context.Context) (err error) {
+func benchSampling(ctx context.Context, _ *bench) (err error) {
 	dir, err := os.MkdirTemp("", "cpucloud-life.")
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func benchSampling(ctx context.Context) (err error) {
 		return err
 	}
 	defer d.Close()
-	report.Progress("metrics: starting %d machines", sampledVMs)
+	report.Progress("sampling: starting %d machines", sampledVMs)
 	defer func() { err = errors.Join(err, endAll(context.WithoutCancel(ctx), d)) }()
 	ends, err := startAll(ctx, d, dir)
 	defer func() {
