@@ -33,6 +33,7 @@ type section struct {
 var sections = []section{
 	{"reboot", benchReboot},
 	{"console", benchConsole},
+	{"sampling", benchSampling},
 	{"metrics", benchMetrics},
 }
 
