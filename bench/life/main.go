@@ -33,6 +33,7 @@ type section struct {
 var sections = []section{
 	{"reboot", benchReboot},
 	{"console", benchConsole},
+	{"snapshot", benchSnapshot},
 	{"metrics", benchMetrics},
 }
 
