@@ -33,6 +33,7 @@ type section struct {
 var sections = []section{
 	{"reboot", benchReboot},
 	{"console", benchConsole},
+	{"snapshot", benchSnapshot},
 	{"sampling", benchSampling},
 	{"metrics", benchMetrics},
 }

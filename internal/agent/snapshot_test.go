@@ -280,3 +280,19 @@ func TestRestoredIsTheSameMachine(t *testing.T) {
 		}
 	})
 }
+
+// A snapshot that is to be kept and is not there is told as lost: nothing else is made in
+// its place under its name.
+func TestLostSnapshotIsNotMadeAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		o := saving(r)
+		o.Snapshots[0].Goal = vm.KeepSnapshot
+		r.order(o)
+		r.comes(o, vm.SnapshotLost)
+		time.Sleep(time.Hour)
+		if seen := r.snapshot(o); seen.State != vm.SnapshotLost || len(r.kept("0xA")) != 0 {
+			t.Errorf("it is %+v, with %v", seen, r.kept("0xA"))
+		}
+	})
+}

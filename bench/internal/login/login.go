@@ -2,6 +2,7 @@
 package login
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ed25519"
@@ -74,6 +75,36 @@ func (id Identity) Run(ctx context.Context, user string, address netip.AddrPort,
 	return id.over(ctx, user, conn, command)
 }
 
+// Stream runs a command in a guest that answers and tells of each line that it says,
+// until ctx ends, which is no error.
+func (id Identity) Stream(ctx context.Context, user string, address netip.AddrPort, command string, line func()) error {
+	conn, err := (&net.Dialer{Timeout: loginFor}).DialContext(ctx, "tcp", address.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // it is not told that it may end
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	session, err := id.session(user, conn)
+	if err != nil {
+		return err
+	}
+	out, err := session.StdoutPipe()
+	if err == nil {
+		err = session.Start(command)
+	}
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(errors.New("the guest says nothing any more"), lines.Err())
+}
+
 // over runs a command over a connection, which it closes.
 func (id Identity) over(ctx context.Context, user string, conn net.Conn, command string) (string, error) {
 	defer conn.Close() //nolint:errcheck // all was read
@@ -81,18 +112,23 @@ func (id Identity) over(ctx context.Context, user string, conn net.Conn, command
 	if err := conn.SetDeadline(report.Now().Add(loginFor)); err != nil {
 		return "", err
 	}
+	session, err := id.session(user, conn)
+	if err != nil {
+		return "", err
+	}
+	out, err := session.Output(command)
+	return string(bytes.TrimSpace(out)), err
+}
+
+// session logs in over a connection.
+func (id Identity) session(user string, conn net.Conn) (*ssh.Session, error) {
 	c, channels, requests, err := ssh.NewClientConn(conn, conn.RemoteAddr().String(), &ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(id.signer)},
 		HostKeyAlgorithms: []string{ssh.KeyAlgoED25519}, // Dropbear offers RSA without having a key for it
 		HostKeyCallback:   ssh.InsecureIgnoreHostKey(),  //nolint:gosec // the guest has made its key just now
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	session, err := ssh.NewClient(c, channels, requests).NewSession()
-	if err != nil {
-		return "", err
-	}
-	out, err := session.Output(command)
-	return string(bytes.TrimSpace(out)), err
+	return ssh.NewClient(c, channels, requests).NewSession()
 }
