@@ -40,6 +40,8 @@ type PlacedDeployment struct {
 	// ImageChecksum is "sha256:" and the 64 hex digits of the image as it is
 	// downloaded. If it has another one, the VM is Failed and the deposit is back.
 	ImageChecksum string `json:"imageChecksum,omitempty"`
+	// Snapshot is what the VMs are made of in the place of an image, on the server where it is.
+	Snapshot string `json:"snapshot,omitempty"`
 	// UserData is what cloud-init does at the first boot of each VM: at most 16 KiB
 	// of #cloud-config, of a script that begins with #!, or of MIME multipart. The
 	// cloud never tells it again.

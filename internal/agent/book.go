@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,13 @@ func openBook(ctx context.Context, f *folder, log *slog.Logger, now func() time.
 	}
 	for _, id := range ids {
 		e := &entry{files: true}
+		seen, err := f.snapshots(id)
+		if err != nil {
+			log.ErrorContext(ctx, "snapshots of a vm can't all be seen", "vm_id", id, "error", err)
+		}
+		for _, s := range seen {
+			e.snapshots = append(e.snapshots, snapshot{SnapshotSeen: s})
+		}
 		if _, err := f.read(recordName(id), &e.record); err != nil {
 			log.ErrorContext(ctx, "record of a vm lost", "vm_id", id, "error", err)
 			e.record = record{}
@@ -88,7 +96,8 @@ func (b *book) follow(ctx context.Context, l vm.List) {
 func (b *book) sound(ctx context.Context, orders []vm.Order) []vm.Order {
 	seen := map[string]bool{}
 	return slices.DeleteFunc(orders, func(o vm.Order) bool {
-		bad := !idPattern.MatchString(o.ID) || seen[o.ID]
+		bad := !idPattern.MatchString(o.ID) || seen[o.ID] ||
+			slices.ContainsFunc(o.Snapshots, func(a vm.SnapshotAsk) bool { return !snapshotPattern.MatchString(a.ID) })
 		if bad {
 			b.log.ErrorContext(ctx, "order not understood", "vm_id", o.ID)
 		}
@@ -117,6 +126,20 @@ func (b *book) update(ctx context.Context, id string, change func(*entry)) {
 	if e.files && !reflect.DeepEqual(before.record, e.record) {
 		b.keep(ctx, id, e)
 	}
+}
+
+// snapshot changes what is known of a VM's snapshot.
+func (b *book) snapshot(ctx context.Context, vmID, id string, change func(*snapshot)) {
+	b.update(ctx, vmID, func(e *entry) {
+		list := slices.Clone(e.snapshots)
+		i, found := slices.BinarySearchFunc(list, id, func(s snapshot, id string) int { return strings.Compare(s.ID, id) })
+		if !found {
+			list = slices.Insert(list, i, snapshot{SnapshotSeen: vm.SnapshotSeen{ID: id, State: vm.SnapshotWaits}})
+		}
+		change(&list[i])
+		list[i].ID = id
+		e.snapshots = list
+	})
 }
 
 // tell adds to the story of a VM.
@@ -176,14 +199,19 @@ func (b *book) forget(busy func(id string) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	wanted := map[string]bool{}
+	asked := map[string]bool{}
 	for _, o := range b.list.Orders {
 		wanted[o.ID] = true
+		for _, a := range o.Snapshots {
+			asked[a.ID] = true
+		}
 	}
 	for id, e := range b.entries {
 		if !wanted[id] && !e.sight(id).Exists() && !busy(id) {
 			delete(b.entries, id)
 			b.bump()
 		}
+		e.snapshots = slices.DeleteFunc(slices.Clone(e.snapshots), func(s snapshot) bool { return s.State == vm.SnapshotGone && !asked[s.ID] })
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -23,12 +24,27 @@ func (k *keeper) prepare(ctx context.Context, o vm.Order) error {
 			return fault.Newf(fault.Invalid, "disk %d is not there any more", n)
 		}
 	}
+	defer k.watchBeside(ctx, o)()
 	base, err := k.base(ctx, o, n)
 	if err != nil {
 		return err
 	}
 	_, err = k.disk(ctx, o, n, base)
 	return err
+}
+
+// watchBeside watches a machine that does not answer yet until the function is called
+// that it returns: what is done beside may take long.
+func (k *keeper) watchBeside(ctx context.Context, o vm.Order) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	if !k.book.get(o.ID).Ready {
+		watching.Go(func() { _ = k.watch(ctx, o) }) // it fails only where it is ended
+	}
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // sweep removes what is left of disks that were to be made and are not.

@@ -102,8 +102,10 @@ func (f *folder) bases(id string) ([]int64, error) {
 	}
 	var found []int64
 	for _, file := range files {
-		if n, ok := numberOf(baseFile, file.Name()); ok {
-			found = append(found, n)
+		for _, name := range []string{baseFile, snapshotBase} {
+			if n, ok := numberOf(name, file.Name()); ok && !slices.Contains(found, n) {
+				found = append(found, n)
+			}
 		}
 	}
 	return found, nil
@@ -128,7 +130,7 @@ func (f *folder) purge(id string, n int64) error {
 
 // discard removes what is kept beside disk n of a VM, which is not there.
 func (f *folder) discard(id string, n int64) error {
-	for _, name := range []string{baseName(id, n), userDataName(id, n)} {
+	for _, name := range []string{filepath.Join(vmsDir, id, numbered(snapshotBase, n)), instanceName(id, n), baseName(id, n), userDataName(id, n)} {
 		if err := f.remove(name); err != nil {
 			return fmt.Errorf("purge disk %d: %w", n, err)
 		}
@@ -146,7 +148,7 @@ func (k *keeper) disk(ctx context.Context, o vm.Order, n int64, base image.Base)
 	gib := materialOf(o, n).gib
 	if made == "" {
 		create := k.Disks.Overlay
-		if made = overlaid; k.clones {
+		if made = overlaid; k.clones && base.Format == string(hypervisor.Raw) {
 			made, create = cloned, k.Disks.Clone
 		}
 		if err := create(ctx, base, k.folder.vmPath(o.ID, numbered(string(made), n)), gib<<30); err != nil {
@@ -157,12 +159,17 @@ func (k *keeper) disk(ctx context.Context, o vm.Order, n int64, base image.Base)
 		}
 		k.book.tell(ctx, o.ID, keyOf("disk", n), fmt.Sprintf("disk of %d GiB made", gib))
 	}
-	disk := hypervisor.Disk{Path: k.folder.vmPath(o.ID, numbered(string(made), n)), Format: hypervisor.Raw, Bytes: gib << 30}
+	return k.form(o, n, made, base), nil
+}
+
+// form returns disk n of a VM, which is there, as its machine gets it.
+func (k *keeper) form(o vm.Order, n int64, made form, base image.Base) hypervisor.Disk {
+	disk := hypervisor.Disk{Path: k.folder.vmPath(o.ID, numbered(string(made), n)), Format: hypervisor.Raw, Bytes: materialOf(o, n).gib << 30}
 	if made == overlaid {
 		disk.Format = hypervisor.QCOW2
 		disk.Backing = &hypervisor.Disk{Path: base.Path, Format: hypervisor.Format(base.Format), ReadOnly: true}
 	}
-	return disk, nil
+	return disk
 }
 
 // count looks which disks a VM has. What can't be seen stays as it was known.
@@ -185,16 +192,21 @@ func keyOf(what string, n int64) string {
 // material is what a disk is made of.
 type material struct {
 	url, checksum string
-	pinned        bool  // it is what was there before, see vm.Spec
-	gib           int64 // its size
+	from          string // the snapshot instead, "" for the image
+	pinned        bool   // it is what was there before, see vm.Spec
+	gib           int64  // its size
 }
 
 // materialOf returns what disk n is made of that o asks for.
 func materialOf(o vm.Order, n int64) material {
 	if r := o.Rescue; r != nil && n == r.Disk {
-		return material{r.Image, r.Checksum, false, vm.RescueGiB}
+		return material{url: r.Image, checksum: r.Checksum, gib: vm.RescueGiB}
 	}
-	return material{o.Image, cmp.Or(o.ImageChecksum, o.ImagePin), o.ImageChecksum == "", o.StorageGiB}
+	m := material{url: o.Image, checksum: cmp.Or(o.ImageChecksum, o.ImagePin), pinned: o.ImageChecksum == "", gib: o.StorageGiB}
+	if n == o.Disk {
+		m.from = o.From
+	}
+	return m
 }
 
 func baseName(id string, n int64) string {

@@ -50,7 +50,7 @@ func (d *sickDisk) lead(r *rig) {
 		r.order(o)
 		r.until(30*time.Minute, fmt.Sprint(stage.goal, " with ", stage.ports), func() bool {
 			s := r.sighting("0xA")
-			return s.Phase == stage.phase && s.Generation == o.Generation
+			return s.Phase == stage.phase && s.Generation == o.Generation && stage.snapped(r, o)
 		})
 		disks = stage.check(r, o, disks)
 		o.Generation++
@@ -72,7 +72,8 @@ func TestSickDisk(t *testing.T) {
 	})
 	for _, part := range []string{
 		"make 0xA", "open list.json.new", "sync vms/0xA/base.json.new", "rename vms/0xA/record.json", "write seed.iso", "remove 0xA",
-		"sync vms/0xA/base-4.json.new", "rename vms/0xA/current.json", "remove vms/0xA/disk-5.qcow2", "remove vms/0xA/base-4.json",
+		"sync vms/0xA/base-5.json.new", "rename vms/0xA/current.json", "remove vms/0xA/disk-6.qcow2", "remove vms/0xA/base-5.json",
+		"begin snap_4", "link vms/0xA/snapshot-5.qcow2",
 	} {
 		if !slices.Contains(steps, part) {
 			t.Errorf("%q is no step of a life: %q", part, steps)
@@ -88,7 +89,7 @@ func TestSickDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; n <= len(steps); n++ {
+			for n := 1; n <= len(steps); n += tt.count { // each step fails once
 				bubble(t, func(r *rig) {
 					d := &sickDisk{first: n, count: tt.count, with: tt.with}
 					r.config = agent.WithFault(r.config, d.fault)

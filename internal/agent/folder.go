@@ -40,6 +40,9 @@ const (
 // idPattern is what may become the name of a folder.
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
+// snapshotPattern is what may become the name of a snapshot's file.
+var snapshotPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
 // folder is where an agent keeps what it must know after a restart. Nothing
 // outside of it can be reached through it, not even by a symbolic link.
 type folder struct {

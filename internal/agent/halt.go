@@ -46,7 +46,7 @@ func (k *keeper) halt(ctx context.Context, o vm.Order) error {
 	disks := k.book.get(o.ID).disks
 	k.book.update(ctx, o.ID, func(e *entry) {
 		e.machine, e.Generation, e.Ready, e.Asked, e.Reason = "", o.Generation, false, time.Time{}, ""
-		if len(disks) > 0 { // else there is nothing to tell of
+		if len(disks) > 0 && (running || !e.Halted) { // else there is nothing to tell of
 			e.Halted = true
 			e.tell(key, k.Now(), text)
 		}

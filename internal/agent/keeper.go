@@ -14,7 +14,8 @@ type keeper struct {
 	folder *folder
 	book   *book
 	slots  chan struct{}      // bounds the machines that are started at once
-	busy   map[string]*worker // by VM; only run's goroutine touches it
+	copies chan struct{}      // bounds the snapshots that are made at once
+	busy   map[string]*worker // by VM, and what is done beside; only run's goroutine touches it
 	pruned time.Time          // when images were last pruned
 	clones bool               // whether new disks are clones of images
 }
@@ -22,14 +23,15 @@ type keeper struct {
 // worker is one task in work.
 type worker struct {
 	verb   Verb
-	again  bool // see Task
+	about  string // the snapshot
+	again  bool   // see Task
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
 func newKeeper(c Config, f *folder, b *book) *keeper {
 	return &keeper{
-		Config: c, folder: f, book: b, slots: make(chan struct{}, c.Launches), busy: map[string]*worker{},
+		Config: c, folder: f, book: b, slots: make(chan struct{}, c.Launches), copies: make(chan struct{}, copiesAtOnce), busy: map[string]*worker{},
 		clones: c.Disks.Clones(filepath.Join(f.path, vmsDir)),
 	}
 }
@@ -79,8 +81,10 @@ func (k *keeper) turn(ctx context.Context) time.Duration {
 	k.dispatch(ctx, tasks)
 	pause := k.LookEvery
 	for _, s := range seen {
-		if wait := s.NotBefore.Sub(now); wait > 0 {
-			pause = min(pause, wait)
+		for _, next := range append(s.waits(), s.NotBefore) {
+			if wait := next.Sub(now); wait > 0 {
+				pause = min(pause, wait)
+			}
 		}
 	}
 	return pause
@@ -112,9 +116,18 @@ func (k *keeper) sight(id string) Sight {
 // does what is no longer asked for is told to stop, and its end brings the
 // next round.
 func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
-	asked := make(map[string]Verb, len(tasks))
+	asked := make(map[string]Task, len(tasks))
 	for _, t := range tasks {
-		asked[t.ID] = t.Verb
+		asked[t.key()] = t
+	}
+	k.callOff(asked)
+	for _, t := range tasks {
+		if t.Verb.aside() {
+			if k.busy[t.key()] == nil {
+				k.start(ctx, t)
+			}
+			continue
+		}
 		k.book.update(ctx, t.ID, func(e *entry) {
 			if t.Verb == Quarantine && !e.quarantined {
 				k.Log.WarnContext(ctx, "vm that nobody asked for is left as it is", "vm_id", t.ID)
@@ -123,14 +136,21 @@ func (k *keeper) dispatch(ctx context.Context, tasks []Task) {
 		})
 		// In their turn: only as many as are started at once, and each end of one
 		// brings the next round.
-		if t.Verb != Quarantine && k.busy[t.ID] == nil && (!t.again() || k.resuming() < k.Launches) {
+		free := k.busy[t.ID] == nil && (t.Verb != Remove || k.busy[asideKey(t.ID)] == nil) // nothing may write to what is removed
+		if t.Verb != Quarantine && free && (!t.again() || k.resuming() < k.Launches) {
 			k.start(ctx, t)
 		}
 	}
-	for id, w := range k.busy {
-		v := asked[id]
+}
+
+// callOff stops the workers that do what is no longer asked for.
+func (k *keeper) callOff(asked map[string]Task) {
+	for key, w := range k.busy {
+		t := asked[key]
+		v := t.Verb
 		switch {
-		case (w.verb.waits() || w.verb == Prepare) && v != w.verb,
+		case w.verb.aside() && (v != w.verb || t.Snapshot.ID != w.about),
+			(w.verb.waits() || w.verb == Prepare) && v != w.verb,
 			(w.verb == Launch || w.verb == Restart || w.verb == Change) && (v == Halt || v == Remove || v == Quarantine),
 			w.verb == Halt && v != Halt:
 			w.cancel()
@@ -151,8 +171,8 @@ func (k *keeper) resuming() int {
 
 func (k *keeper) start(ctx context.Context, t Task) {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &worker{verb: t.Verb, again: t.again(), cancel: cancel, done: make(chan struct{})}
-	k.busy[t.ID] = w
+	w := &worker{verb: t.Verb, about: t.Snapshot.ID, again: t.again(), cancel: cancel, done: make(chan struct{})}
+	k.busy[t.key()] = w
 	go func() {
 		defer k.book.rouse()
 		defer close(w.done)
@@ -187,6 +207,10 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 		return k.halt(ctx, t.Order)
 	case Remove:
 		return k.remove(ctx, t.Order)
+	case Save:
+		return k.save(ctx, t.Order, t.Snapshot)
+	case Discard:
+		return k.discard(ctx, t.Order, t.Snapshot)
 	case Quarantine:
 	}
 	return nil
@@ -196,6 +220,10 @@ func (k *keeper) do(ctx context.Context, t Task) error {
 // it is tried, or did not for launchTries, makes the VM Broken; everything else is
 // tried again, later and later: a VM that ran once has a disk that is worth it.
 func (k *keeper) settle(ctx context.Context, t Task, err error) {
+	if t.Verb.aside() {
+		k.settleSnapshot(ctx, t, err)
+		return
+	}
 	if err != nil {
 		k.Log.WarnContext(ctx, "vm task failed", "vm_id", t.ID, "verb", t.Verb, "error", err)
 	}

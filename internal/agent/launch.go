@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -32,6 +34,9 @@ type Disks interface {
 	// Prune removes images that are not in use, were not asked for for long, or
 	// are too many, and returns how many bytes that freed.
 	Prune(inUse func(digest string) bool) (int64, error)
+	// Whole returns the size of the disk in f, a qcow2 file of somebody who isn't trusted
+	// that has to lie on nothing, or an Invalid fault.
+	Whole(f io.ReaderAt) (int64, error)
 	// Full reports whether images are too many, so that Prune may help.
 	Full() bool
 }
@@ -49,7 +54,11 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 	if err := k.count(ctx, o.ID); err != nil {
 		return err
 	}
-	n := k.sight(o.ID).boots(o)
+	there := k.sight(o.ID)
+	n := there.boots(o)
+	if len(there.Disks) > 0 && !slices.Contains(there.Disks, n) { // it had one
+		return fmt.Errorf("disk %d is not there", n)
+	}
 	base, err := k.base(ctx, o, n)
 	if err != nil {
 		return err
@@ -88,6 +97,9 @@ func (k *keeper) launch(ctx context.Context, o vm.Order) error {
 func (k *keeper) attached(ctx context.Context, o vm.Order, n int64, disk hypervisor.Disk) ([]hypervisor.Disk, error) {
 	disks := []hypervisor.Disk{disk}
 	if r := o.Rescue; r != nil && n == r.Disk {
+		if !slices.Contains(k.sight(o.ID).Disks, o.Disk) { // which is never made here
+			return nil, fmt.Errorf("disk %d is not there", o.Disk)
+		}
 		base, err := k.base(ctx, o, o.Disk)
 		if err != nil {
 			return nil, err
@@ -115,6 +127,12 @@ func (k *keeper) base(ctx context.Context, o vm.Order, n int64) (image.Base, err
 	}
 	if made == overlaid {
 		return base, errors.New("there is a disk, but the record of its base is lost")
+	}
+	if from := materialOf(o, n).from; from != "" {
+		if base, err = k.restored(ctx, o.ID, n, from); err != nil {
+			return base, err
+		}
+		return base, k.folder.write(baseName(o.ID, n), base, true)
 	}
 	k.book.tell(ctx, o.ID, keyOf("image", n), "fetching the image")
 	base, err = k.Disks.Get(ctx, k.request(ctx, o, n))
@@ -180,15 +198,18 @@ func (k *keeper) seed(o vm.Order, n int64, link network.Link) error {
 	return nil
 }
 
-// instance returns who the guest on disk n is: each disk is another instance, so that
-// cloud-init sets a new one up.
+// instance returns who the guest on disk n is: another one on each that was made of an image,
+// so that cloud-init sets it up.
 func (k *keeper) instance(o vm.Order, n int64) (seed.Seed, error) {
-	s := seed.Seed{InstanceID: keyOf(o.ID, n), Hostname: o.Hostname, SSHKeys: o.SSHKeys}
+	instance, err := k.instanceID(o.ID, n)
+	if err != nil {
+		return seed.Seed{}, err
+	}
+	s := seed.Seed{InstanceID: instance, Hostname: o.Hostname, SSHKeys: o.SSHKeys}
 	if r := o.Rescue; r != nil && n == r.Disk {
 		s.SSHKeys = []string{r.Key}
 		return s, nil
 	}
-	var err error
 	s.UserData, err = k.userData(o, n)
 	return s, err
 }
@@ -278,9 +299,13 @@ func (k *keeper) connect(ctx context.Context, o vm.Order) error {
 		text += cut
 	}
 	k.book.update(ctx, o.ID, func(e *entry) {
+		told := agrees(e.link, o) && o.Cut <= e.Generation && e.Asked.IsZero() // what changed is something else
 		e.link, e.Asked = &link, time.Time{}
 		if e.Disk == o.Boots() {
 			e.Generation = o.Generation
+		}
+		if told {
+			return
 		}
 		e.tell(fmt.Sprintf("ports-%d", o.Generation), k.Now(), text)
 	})

@@ -61,6 +61,11 @@ func (m mortalHypervisor) Reset(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Reset(context.WithoutCancel(ctx), id) })
 }
 
+func (m mortalHypervisor) Backup(ctx context.Context, id string, b hypervisor.Backup) (order hypervisor.Consistency, err error) {
+	err = m.do(func() error { order, err = m.Driver.Backup(context.WithoutCancel(ctx), id, b); return err })
+	return order, err
+}
+
 func (m mortalHypervisor) Destroy(ctx context.Context, id string) error {
 	return m.do(func() error { return m.Driver.Destroy(context.WithoutCancel(ctx), id) })
 }
@@ -122,6 +127,7 @@ type stage struct {
 	phase vm.Phase
 	anew  func(o *vm.Order) // what else is ordered that starts its machine anew
 	also  func(o *vm.Order) // and what doesn't
+	snap  vm.SnapshotPhase  // what its one snapshot comes to, "" for none that is asked for
 }
 
 // wholeLife is a life in which everything happens to a VM that can be ordered. It has
@@ -130,17 +136,41 @@ var wholeLife = []stage{
 	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready},
 	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready},
 	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Restart = o.Generation }},
-	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Disk = o.Generation }},
+	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, also: snapshot(4, vm.MakeSnapshot), snap: vm.SnapshotThere},
+	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Disk, o.From = o.Generation, "snap_4" }},
 	{ports: []vm.Port{ssh, web}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) {
+		o.From = ""
 		o.Rescue = &vm.RescueSystem{Disk: o.Generation, Image: "https://images.test/rescue.qcow2", Key: "ssh-ed25519 once"}
 	}},
 	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Purge, o.Rescue = []int64{o.Rescue.Disk}, nil }},
 	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready, anew: func(o *vm.Order) { o.Disk = 0 }},
 	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted},
-	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted, also: func(o *vm.Order) { o.Purge = []int64{4} }},
+	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted, also: func(o *vm.Order) { o.Purge = []int64{5} }},
+	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted, also: snapshot(4, vm.PurgeSnapshot), snap: vm.SnapshotGone},
+	{ports: []vm.Port{ssh}, goal: vm.Halt, phase: vm.Halted, also: snapshot(12, vm.MakeSnapshot), snap: vm.SnapshotThere},
 	{ports: []vm.Port{ssh}, goal: vm.Run, phase: vm.Ready},
 	{goal: vm.Remove, phase: vm.Absent},
 }
+
+// snapshot has o ask for what is wanted of one snapshot, and nothing of others.
+func snapshot(generation int64, goal vm.SnapshotGoal) func(o *vm.Order) {
+	return func(o *vm.Order) {
+		o.Snapshots = []vm.SnapshotAsk{{ID: fmt.Sprint("snap_", generation), Disk: o.Disk, Goal: goal}}
+	}
+}
+
+// snapshot returns how far the one snapshot of an order has come.
+func (r *rig) snapshot(o vm.Order) vm.SnapshotSeen {
+	for _, s := range r.sighting(o.ID).Snapshots {
+		if s.ID == o.Snapshots[0].ID {
+			return s
+		}
+	}
+	return vm.SnapshotSeen{}
+}
+
+// snapped reports whether the snapshot of a stage is where it comes to.
+func (s stage) snapped(r *rig, o vm.Order) bool { return s.snap == "" || r.snapshot(o).State == s.snap }
 
 // disksOfALife is how many disks are made in a whole life.
 const disksOfALife = 3
@@ -211,6 +241,7 @@ func endAnywhere(r *rig, n int, after bool) {
 		r.config = sound
 		r.start()
 		r.reaches("0xA", o.Generation, stage.phase)
+		r.until(time.Minute, fmt.Sprint("snapshot ", stage.snap), func() bool { return stage.snapped(r, o) })
 		if stage.anew != nil && r.starts("0xA") == begun {
 			r.Error("it was not started anew")
 		}

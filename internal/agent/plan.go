@@ -24,6 +24,8 @@ const (
 	Listen     Verb = "listen"     // wait until its guest has printed its host keys
 	Halt       Verb = "halt"       // have the machine power off, keep its disk
 	Remove     Verb = "remove"     // end the machine, purge its disk
+	Save       Verb = "save"       // make a snapshot of its disk, whether it runs or not
+	Discard    Verb = "discard"    // purge a snapshot
 	Quarantine Verb = "quarantine" // leave it as it is, and tell
 )
 
@@ -36,7 +38,23 @@ type Task struct {
 	ID    string
 	Order vm.Order  // empty for Quarantine
 	Begun time.Time // when the VM's machine was first started, zero if it never was
+
+	Snapshot vm.SnapshotAsk // that Save and Discard are about
 }
+
+// aside reports whether the verb is done beside the others, which change the machine.
+func (v Verb) aside() bool { return v == Save || v == Discard }
+
+// key names what a task is one at a time of.
+func (t Task) key() string {
+	if t.Verb.aside() {
+		return asideKey(t.ID)
+	}
+	return t.ID
+}
+
+// asideKey is that of what is done to a VM beside the rest.
+func asideKey(id string) string { return id + "/aside" }
 
 // Sight is what is seen of one VM on this server.
 type Sight struct {
@@ -57,6 +75,8 @@ type Sight struct {
 	Unmade     *int64           // the one that can't be had for a change, nil for none
 	Tried      int64            // the generation that NotBefore is about
 	NotBefore  time.Time        // when the next try is due
+	Disked     bool             // it has had a machine, and so a disk
+	Snapshots  []snapshot       // that are there, or were tried
 }
 
 // Exists reports whether anything of the VM is on the server.
@@ -113,6 +133,9 @@ func Plan(now time.Time, wanted []vm.Order, seen []Sight) []Task {
 	for _, o := range wanted {
 		if v := next(now, o, sights[o.ID]); v != "" {
 			tasks = append(tasks, Task{Verb: v, ID: o.ID, Order: o, Begun: sights[o.ID].Begun})
+		}
+		if v, ask := sights[o.ID].snapshots(now, o); v != "" {
+			tasks = append(tasks, Task{Verb: v, ID: o.ID, Order: o, Snapshot: ask})
 		}
 		delete(sights, o.ID)
 	}

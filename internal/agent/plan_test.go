@@ -35,6 +35,21 @@ func link(o vm.Order) *network.Link {
 	return &l
 }
 
+func on(o vm.Order, disk int64) vm.Order {
+	o.Disk = disk
+	return o
+}
+
+func rescued(o vm.Order, disk int64) vm.Order {
+	o.Rescue = &vm.RescueSystem{Disk: disk}
+	return o
+}
+
+func purging(o vm.Order, disks ...int64) vm.Order {
+	o.Purge = disks
+	return o
+}
+
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	ssh, web := vm.Port{Number: 22, Protocol: vm.TCP}, vm.Port{Number: 80, Protocol: vm.TCP}
@@ -47,7 +62,7 @@ func TestPlan(t *testing.T) {
 	later.Generation = 3
 	anew := later
 	anew.Restart = 3
-	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true, Heard: true}
+	well := agent.Sight{ID: "a", Files: true, Link: link(run), Machine: hypervisor.Running, Generation: 2, Started: true, Ready: true, Heard: true, Disks: []int64{0}}
 	with := func(change func(*agent.Sight)) []agent.Sight { s := well; change(&s); return []agent.Sight{s} }
 	for name, tt := range map[string]struct {
 		wanted []vm.Order
@@ -106,6 +121,26 @@ func TestPlan(t *testing.T) {
 		"halted, and tried too early": {[]vm.Order{halt}, with(func(s *agent.Sight) { s.Tried, s.NotBefore = 2, noon.Add(1) }), ""},
 		"broken":                      {[]vm.Order{run}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, ""},
 		"broken, removed":             {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Broken: true}}, agent.Remove},
+		"on another disk, not made":   {[]vm.Order{on(later, 3)}, []agent.Sight{well}, agent.Prepare},
+		"and not to be had":           {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Unmade = new(int64(3)) }), ""},
+		"not to be had, another one":  {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Unmade = new(int64(2)) }), agent.Prepare},
+		"not made, and other ports":   {[]vm.Order{on(order("a", 3, ssh), 3)}, []agent.Sight{well}, agent.Connect},
+		"not made, tried too early":   {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Tried, s.NotBefore = 3, noon.Add(1) }), ""},
+		"on another disk, made":       {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 3} }), agent.Change},
+		"made, may yet go":            {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Disks, s.Asked = []int64{0, 3}, noon }), ""},
+		"made, exited":                {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Disks, s.Machine = []int64{0, 3}, hypervisor.Exited }), agent.Launch},
+		"not made, exited":            {[]vm.Order{on(later, 3)}, with(func(s *agent.Sight) { s.Machine = hypervisor.Exited }), agent.Launch},
+		"on another disk, old order":  {[]vm.Order{on(order("a", 1, ssh, web), 3)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 3} }), ""},
+		"in rescue":                   {[]vm.Order{rescued(later, 3)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 3} }), agent.Change},
+		"on another disk, halted":     {[]vm.Order{on(halt, 3)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 3} }), agent.Halt},
+		"to be purged":                {[]vm.Order{purging(run, 2)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 2} }), agent.Purge},
+		"to be purged, halted":        {[]vm.Order{purging(halt, 2)}, with(func(s *agent.Sight) { s.Disks, s.Machine = []int64{0, 2}, "" }), agent.Purge},
+		"to be purged, not named":     {[]vm.Order{purging(run, 3)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 2} }), ""},
+		"to be purged, its own":       {[]vm.Order{purging(run, 0)}, []agent.Sight{well}, ""},
+		"to be purged, runs on it":    {[]vm.Order{purging(on(run, 2), 0)}, with(func(s *agent.Sight) { s.Disks, s.Tried, s.NotBefore = []int64{0, 2}, 2, noon.Add(1) }), ""},
+		"to be purged, of the rescue": {[]vm.Order{purging(rescued(run, 2), 2)}, with(func(s *agent.Sight) { s.Disks, s.Disk = []int64{0, 2}, 2 }), ""},
+		"to be purged, own one lost":  {[]vm.Order{purging(run, 2)}, with(func(s *agent.Sight) { s.Disks = []int64{2} }), ""},
+		"to be purged, old order":     {[]vm.Order{purging(order("a", 1, ssh, web), 2)}, with(func(s *agent.Sight) { s.Disks = []int64{0, 2} }), agent.Connect},
 		"removed":                     {[]vm.Order{gone}, []agent.Sight{well}, agent.Remove},
 		"removed, files left":         {[]vm.Order{gone}, []agent.Sight{{ID: "a", Files: true, Generation: 2}}, agent.Remove},
 		"removed, never seen":         {[]vm.Order{gone}, nil, agent.Remove},
@@ -137,20 +172,47 @@ func (h host) do(task agent.Task, steps int) {
 	o, s := task.Order, h[task.ID]
 	s.ID = task.ID
 	var does []func()
+	n := o.Boots()
+	if len(s.Disks) > 0 && (o.Generation < s.Generation || !slices.Contains(s.Disks, n)) {
+		n = s.Disk
+	}
+	starts := []func(){
+		func() { s.Files, s.Disks = true, with(s.Disks, n) }, func() { s.Machine, s.Disk = "", n }, func() { s.Link = link(o) },
+		func() { s.Ready, s.Asked = false, time.Time{} }, func() { s.Machine = hypervisor.Running },
+		func() {
+			if s.Started, s.Restarted = true, o.Restart; n == o.Boots() {
+				s.Generation = o.Generation
+			}
+		},
+	}
 	switch task.Verb {
 	case agent.Launch:
-		does = []func(){
-			func() { s.Files = true }, func() { s.Link = link(o) }, func() { s.Ready, s.Asked = false, time.Time{} },
-			func() { s.Machine = hypervisor.Running }, func() { s.Started, s.Generation, s.Restarted = true, o.Generation, o.Restart },
-		}
+		does = starts
+	case agent.Change:
+		does = append([]func(){func() { s.Asked = noon.Add(time.Hour) }, func() { s.Machine = hypervisor.Exited }}, starts...)
+	case agent.Prepare:
+		does = []func(){func() {
+			if n := o.Boots(); slices.ContainsFunc(s.Disks, func(d int64) bool { return d >= n }) {
+				s.Unmade = &n
+			} else {
+				s.Disks = with(s.Disks, n)
+			}
+		}}
+	case agent.Purge:
+		does = []func(){func() {
+			s.Disks = slices.DeleteFunc(slices.Clone(s.Disks), func(d int64) bool { return o.Purges(d) && d != s.Disk })
+		}}
 	case agent.Restart:
 		does = []func(){
 			func() { s.Asked = noon.Add(time.Hour) }, func() { s.Machine = hypervisor.Exited }, func() { s.Machine = "" }, func() { s.Asked = time.Time{} },
-			func() { s.Link, s.Ready, s.Files = link(o), false, true }, func() { s.Machine = hypervisor.Running },
-			func() { s.Started, s.Generation, s.Restarted = true, o.Generation, o.Restart },
 		}
+		does = append(does, starts...)
 	case agent.Connect:
-		does = []func(){func() { s.Link = link(o) }, func() { s.Generation, s.Asked = o.Generation, time.Time{} }}
+		does = []func(){func() { s.Link = link(o) }, func() {
+			if s.Asked = (time.Time{}); s.Disk == o.Boots() {
+				s.Generation = o.Generation
+			}
+		}}
 	case agent.Watch:
 		does = []func(){func() { s.Ready = true }}
 	case agent.Listen:
@@ -162,7 +224,7 @@ func (h host) do(task agent.Task, steps int) {
 		}
 	case agent.Remove:
 		does = []func(){
-			func() { s.Machine = "" }, func() { s.Link = nil }, func() { s.Files = false },
+			func() { s.Machine = "" }, func() { s.Link = nil }, func() { s.Files, s.Disks = false, nil },
 			func() { s = agent.Sight{ID: s.ID, Generation: o.Generation} },
 		}
 	case agent.Quarantine:
@@ -171,6 +233,13 @@ func (h host) do(task agent.Task, steps int) {
 		f()
 	}
 	h[task.ID] = s
+}
+
+// with returns the disks and another one, by number.
+func with(disks []int64, n int64) []int64 {
+	all := append(slices.Clone(disks), n)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (h host) sights() []agent.Sight {
@@ -193,6 +262,12 @@ func drawHost(t *rapid.T) host {
 		if rapid.Bool().Draw(t, "asked") {
 			s.Asked = noon.Add(time.Duration(rapid.IntRange(-90, 90).Draw(t, "seconds")) * time.Second)
 		}
+		for _, n := range rapid.SliceOfDistinct(rapid.SampledFrom([]int64{0, 2, 5}), rapid.ID).Draw(t, "disks") {
+			s.Disks = with(s.Disks, n)
+		}
+		if len(s.Disks) > 0 {
+			s.Files, s.Disk = true, rapid.SampledFrom(s.Disks).Draw(t, "disk")
+		}
 		if rapid.Bool().Draw(t, "linked") {
 			s.Link = link(drawOrder(t, s.ID))
 		}
@@ -207,6 +282,11 @@ func drawOrder(t *rapid.T, id string) vm.Order {
 	o := order(id, rapid.Int64Range(1, 3).Draw(t, "generation"))
 	o.Goal = rapid.SampledFrom([]vm.Goal{vm.Run, vm.Run, vm.Halt, vm.Remove}).Draw(t, "goal")
 	o.Restart = rapid.Int64Range(0, o.Generation).Draw(t, "restart")
+	o.Disk = rapid.SampledFrom([]int64{0, 0, 2, 5, 6}).Draw(t, "ordered disk")
+	o.Purge = rapid.SliceOfDistinct(rapid.SampledFrom([]int64{0, 2, 5, 7}), rapid.ID).Draw(t, "purge")
+	if rapid.Bool().Draw(t, "rescue") {
+		o.Rescue = &vm.RescueSystem{Disk: 7}
+	}
 	for _, n := range []uint16{22, 80, 443} {
 		if rapid.Bool().Draw(t, "port") {
 			o.Ports = append(o.Ports, vm.Port{Number: n, Protocol: vm.TCP})
@@ -226,9 +306,11 @@ func drawOrders(t *rapid.T) []vm.Order {
 }
 
 // Whatever is wanted and seen: only a VM with an order to remove is removed,
-// only one with an order to halt is halted and nothing else is done to it, one
-// that nobody asked for is only ever quarantined, a running machine is never
-// launched and only restarted where that is asked for, and no VM has two tasks.
+// only one with an order to halt is halted and nothing else is done to it but that disks
+// are purged, one that nobody asked for is only ever quarantined, a running machine is
+// never launched and only restarted or changed where that is asked for, no disk is purged
+// but one that is named and that is neither the VM's nor its machine's, and no VM
+// has two tasks.
 func TestPlanNeverDestroysUnasked(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -247,8 +329,15 @@ func TestPlanNeverDestroysUnasked(t *testing.T) {
 				t.Errorf("%s that nobody asked for: %s", task.ID, task.Verb)
 			case asked && (task.Verb == agent.Remove) != (o.Goal == vm.Remove):
 				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
-			case asked && (task.Verb == agent.Halt) != (o.Goal == vm.Halt):
+			case asked && task.Verb != agent.Purge && (task.Verb == agent.Halt) != (o.Goal == vm.Halt):
 				t.Errorf("%s with goal %s: %s", task.ID, o.Goal, task.Verb)
+			case task.Verb == agent.Change && (h[task.ID].Disk == o.Boots() || !slices.Contains(h[task.ID].Disks, o.Boots()) || o.Generation < h[task.ID].Generation):
+				t.Errorf("%s is changed from %+v by %+v", task.ID, h[task.ID], o.Shelf)
+			case task.Verb == agent.Purge && (!slices.Contains(h[task.ID].Disks, o.Disk) || o.Generation < h[task.ID].Generation ||
+				!slices.ContainsFunc(h[task.ID].Disks, func(n int64) bool {
+					return slices.Contains(o.Purge, n) && n != o.Disk && n != o.Boots() && n != h[task.ID].Disk
+				})):
+				t.Errorf("%s: disks of %+v are purged by %+v", task.ID, h[task.ID], o.Shelf)
 			case task.Verb == agent.Restart && (o.Goal != vm.Run || o.Restart <= h[task.ID].Restarted || h[task.ID].Machine != hypervisor.Running):
 				t.Errorf("%s is restarted unasked", task.ID)
 			case task.Verb == agent.Launch && h[task.ID].Machine == hypervisor.Running:
@@ -274,7 +363,7 @@ func TestPlanConverges(t *testing.T) {
 				h.do(task, rapid.IntRange(0, 5).Draw(t, "steps"))
 			}
 		}
-		for range 6 {
+		for range 10 {
 			now = now.Add(time.Minute)
 			for _, task := range agent.Plan(now, wanted, h.sights()) {
 				h.do(task, 10)
@@ -286,10 +375,12 @@ func TestPlanConverges(t *testing.T) {
 			if o.Goal == vm.Remove && (s.Exists() || s.Generation != o.Generation) {
 				t.Errorf("%s is ordered gone, is %+v", o.ID, s)
 			}
-			if o.Goal == vm.Halt && (s.Machine != "" || s.Generation != o.Generation || s.Files != start[o.ID].Files || s.Link != start[o.ID].Link) {
+			if o.Goal == vm.Halt && (s.Machine != "" || s.Generation != o.Generation || s.Link != start[o.ID].Link) {
 				t.Errorf("%s is ordered halted, was %+v, is %+v", o.ID, start[o.ID], s)
 			}
-			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || !s.Heard || s.Generation != o.Generation || s.Restarted < o.Restart || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
+			changed := s.Generation == o.Generation && s.Disk == o.Boots()
+			stays := s.Disk == start[o.ID].Disk && (s.Unmade != nil || o.Generation < s.Generation)
+			if o.Goal == vm.Run && (s.Machine != hypervisor.Running || !s.Ready || !s.Heard || !changed && !stays || s.Restarted < o.Restart || s.Link == nil || len(s.Link.Ports) != len(o.Ports)) {
 				t.Errorf("%s is ordered to run, is %+v", o.ID, s)
 			}
 		}
@@ -312,7 +403,7 @@ func TestPlanLaunchesWhatWasHalted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h, o := drawHost(t), drawOrder(t, "vm-0")
-		o.Goal, o.Generation = vm.Halt, 4
+		o.Goal, o.Generation, o.Shelf = vm.Halt, 4, vm.Shelf{Disk: h[o.ID].Disk}
 		for range rapid.IntRange(1, 3).Draw(t, "halts") {
 			for _, task := range agent.Plan(noon, []vm.Order{o}, h.sights()) {
 				h.do(task, 10)

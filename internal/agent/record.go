@@ -89,6 +89,7 @@ type entry struct {
 	link        *network.Link
 	machine     hypervisor.State
 	quarantined bool
+	snapshots   []snapshot // ordered by id; kept by themselves
 }
 
 // begun returns when the machine was first started, as far as that is known.
@@ -162,6 +163,7 @@ func (e *entry) sight(id string) Sight {
 	return Sight{
 		Disk: e.Disk, Disks: numbers, Unmade: e.Unmade,
 		ID: id, Files: e.files, Link: e.link, Machine: e.machine, Generation: e.Generation,
+		Disked: !e.begun().IsZero() || e.machine != "", Snapshots: e.snapshots,
 		Begun: e.begun(), Started: !e.Started.IsZero(), Ready: e.Ready, Heard: e.Heard, Asked: e.Asked, Restarted: e.Restarted, Broken: e.Broken, Tried: e.Tried, NotBefore: e.NotBefore,
 	}
 }
@@ -176,6 +178,7 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 		return s
 	}
 	s.Phase = phase(*o, e.sight(id))
+	s.Snapshots = e.snapshotsSeen(o.Snapshots)
 	if e.Unmade != nil && *e.Unmade == o.Boots() {
 		s.Unmade = e.Unmade
 	}

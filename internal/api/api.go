@@ -62,6 +62,7 @@ func (a *api) routes() {
 	handle(a, listVMLooks, a.listVMLooks)
 	handle(a, getVM, a.getVM)
 	a.lifeRoutes()
+	a.snapshotRoutes()
 	a.consoleRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)

@@ -164,6 +164,9 @@ func (c *cloud) report(phase vm.Phase) {
 		if o.Goal == vm.Remove {
 			s.Phase = vm.Absent
 		}
+		for _, a := range o.Snapshots {
+			s.Snapshots = append(s.Snapshots, snapshotAs(a))
+		}
 		r.VMs = append(r.VMs, s)
 	}
 	if err := c.control.Observe(c.t.Context(), c.agent.server, r); err != nil {
@@ -284,5 +287,16 @@ func (c *cloud) unchanged(what string, do func()) {
 	do()
 	if after := c.state(); after != before {
 		c.t.Errorf("%s changed something:\nbefore %v\nafter  %v", what, before, after)
+	}
+}
+
+// snapshotAs is how an agent tells a snapshot that is as it is wanted.
+func snapshotAs(a vm.SnapshotAsk) vm.SnapshotSeen {
+	if a.Goal == vm.PurgeSnapshot {
+		return vm.SnapshotSeen{ID: a.ID, State: vm.SnapshotGone}
+	}
+	return vm.SnapshotSeen{
+		ID: a.ID, State: vm.SnapshotThere, At: time.Date(2026, 1, 31, 12, 0, 2, 0, time.UTC), Bytes: 3 << 30, VirtualBytes: 25 << 30,
+		Checksum: "sha256:" + strings.Repeat("0d", 32), Consistency: "filesystem",
 	}
 }

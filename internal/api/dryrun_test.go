@@ -31,6 +31,8 @@ type scene struct {
 	asked string // id of a withdrawal that the provider has asked for
 	vm    string // id of a VM of the customer
 	spare string // id of another key of the customer
+
+	snapshot string // id of one of the VM, where that has one
 }
 
 func newScene(t *testing.T, e storetest.Engine) *scene {
@@ -71,6 +73,16 @@ func (s *scene) earns() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// snap takes a snapshot of the VM and returns its id.
+func (s *scene) snap() string {
+	s.t.Helper()
+	s.report(vm.Ready)
+	var o operationAnswer
+	s.send("POST", "/v1/vms/"+s.vm+"/snapshots", `{}`).wants(http.StatusAccepted, &o)
+	s.report(vm.Ready)
+	return o.Result["snapshotId"]
 }
 
 // silence has the server be lost.
@@ -122,6 +134,11 @@ func (s *scene) requests() map[string]request {
 		"shutdownVM":            {s.key, "/v1/vms/" + s.vm + "/shutdown", ""},
 		"startVM":               {s.key, "/v1/vms/" + s.vm + "/start", ""},
 		"resizeVM":              {s.key, "/v1/vms/" + s.vm + "/resize", `{"storage": 30, "maxPricePerEpoch": "9"}`},
+		"takeSnapshot":          {s.key, "/v1/vms/" + s.vm + "/snapshots", `{"name": "one"}`},
+		"restoreVM":             {s.key, "/v1/vms/" + s.vm + "/restore", `{"snapshot": "` + s.snapshot + `"}`},
+		"deleteSnapshot":        {s.key, "/v1/snapshots/" + s.snapshot, ""},
+		"setSchedule":           {s.key, "/v1/vms/" + s.vm + "/schedule", `{"every": "24h", "keep": 7}`},
+		"deleteSchedule":        {s.key, "/v1/vms/" + s.vm + "/schedule", ""},
 		"undeleteVM":            {s.key, "/v1/vms/" + s.vm + "/undelete", ""},
 		"deleteVM":              {s.key, "/v1/vms/" + s.vm, ""},
 		"protectVM":             {s.key, "/v1/vms/" + s.vm + "/protect", ""},
@@ -188,6 +205,9 @@ func TestDryRuns(t *testing.T) {
 func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation) {
 	t.Helper()
 	s := newScene(t, e)
+	if op.OperationID == "deleteSnapshot" || op.OperationID == "restoreVM" {
+		s.snapshot = s.snap()
+	}
 	r, known := s.requests()[op.OperationID]
 	if !known {
 		t.Fatalf("add a request to the table that %s grants", op.OperationID)
@@ -201,7 +221,9 @@ func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation)
 		s.send("PUT", strings.TrimSuffix(r.path, "/confirm"), `{"openPorts": [], "confirmWithin": "60s"}`).wants(http.StatusOK, nil)
 	case "unprotectVM":
 		s.send("POST", strings.Replace(r.path, "/unprotect", "/protect", 1), "").wants(http.StatusNoContent, nil)
-	case "rebootVM", "resetVM", "shutdownVM", "resizeVM", "reinstallVM", "rescueVM":
+	case "deleteSchedule":
+		s.send("PUT", r.path, `{"every": "24h", "keep": 7}`).wants(http.StatusOK, nil)
+	case "rebootVM", "resetVM", "shutdownVM", "resizeVM", "takeSnapshot", "reinstallVM", "rescueVM":
 		s.report(vm.Ready)
 	case "returnDisk", "purgeDisk":
 		s.report(vm.Ready)

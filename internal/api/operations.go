@@ -83,7 +83,7 @@ func (a *api) unprotectVM(c *call, _ none) (none, error) {
 type Operation struct {
 	ID        string            `json:"id"`
 	VMID      string            `json:"vmId" pattern:"^0x[0-9a-fA-F]{40}$"`
-	Action    string            `json:"action" enum:"reboot,reset,shutdown,start,resize,reinstall,return,rescue,unrescue,undelete"`
+	Action    string            `json:"action" enum:"reboot,reset,shutdown,start,resize,reinstall,return,rescue,unrescue,undelete,snapshot,restore"`
 	Outcome   string            `json:"outcome" enum:"running,succeeded,failed"`
 	StartedAt time.Time         `json:"startedAt"`
 	Deadline  time.Time         `json:"deadline" doc:"When it is given up."`

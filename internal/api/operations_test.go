@@ -19,6 +19,8 @@ type operationAnswer struct {
 	Error     *string `json:"error"`
 	Step      *string `json:"step"`
 	Percent   int64   `json:"percent"`
+
+	Result map[string]string `json:"result"`
 }
 
 func TestOperations(t *testing.T) {
@@ -29,7 +31,7 @@ func TestOperations(t *testing.T) {
 	c.report(vm.Ready)
 	var story storyAnswer
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "protect", "delete"}) {
+	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	before := c.send("GET", "/vms/v3", "").body
@@ -37,7 +39,7 @@ func TestOperations(t *testing.T) {
 	var begun, again, now operationAnswer
 	c.send("POST", path+"/reboot", "", "Idempotency-Key: one").wants(http.StatusAccepted, &begun)
 	c.send("POST", path+"/reboot", "", "Idempotency-Key: one").wants(http.StatusAccepted, &again)
-	if begun != again || begun.Action != "reboot" || begun.Outcome != "running" || begun.EndedAt != nil || begun.Error != nil {
+	if begun.ID != again.ID || begun.Action != "reboot" || begun.Outcome != "running" || begun.EndedAt != nil || begun.Error != nil {
 		t.Errorf("answered %+v, then %+v", begun, again)
 	}
 	c.send("POST", path+"/reset", "").refused(http.StatusConflict, "another operation goes on: reboot, "+begun.ID)

@@ -232,7 +232,7 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "protect", "delete"],
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"],
 		"protected": false, "labels": {"env": "prod"}, "disk": {"number": 0, "since": null},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
@@ -341,7 +341,7 @@ var listVMLooks = operation{
 	text:    "Like GET /vms/v3, with the same parameters and labels, and more of each VM.",
 	query:   append(slices.Clone(listVMs.query), selecting, parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "protect", "delete"],
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"],
 		"protected": false, "labels": {"env": "prod"}, "disk": {"number": 0, "since": null}}]`,
 	refusals: listVMs.refusals,
 }

@@ -44,6 +44,8 @@ type stub struct {
 	purse     purse
 
 	operations []doc
+	snapshots  []doc
+	schedule   doc
 	asked      doc   // the body of the last operation on disks
 	deleted    []doc // VMs that can be undeleted
 	tries      int   // to reach a console
@@ -201,6 +203,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case s.snapshotting(w, r, body, route):
 	case slices.Contains(turning, path.Base(r.URL.Path)), strings.Contains(r.URL.Path, "/disks"):
 		s.turn(w, r, body)
 	case isVM:

@@ -95,9 +95,15 @@ func (b *batch) draft(a acceptance) (vm.VM, error) {
 	d, asked := a.wish, a.placing
 	asked.Configuration = a.placed[0].Configuration.Slug() // all are in the same one
 	wish, err := asked.text()
+	var asks vm.Asks
+	image := d.Image
+	if a.source != nil {
+		asks.From, image = a.source.ID, a.source.Image
+	}
 	return vm.VM{
+		Asks:      asks,
 		AccountID: a.who.AccountID, KeyID: a.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
-		Spec:     vm.Spec{Hostname: d.Hostname, Image: d.Image, ImageChecksum: d.ImageChecksum, SSHKeys: a.keys, Ports: d.Ports},
+		Spec:     vm.Spec{Hostname: d.Hostname, Image: image, ImageChecksum: d.ImageChecksum, SSHKeys: a.keys, Ports: d.Ports},
 		UserData: d.UserData, Labels: d.Labels,
 		Goal: vm.Run, Power: vm.On, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
 		Epoch: b.Epoch, CreatedAt: b.now, Wish: wish,

@@ -149,6 +149,9 @@ func (b *batch) places(ctx context.Context, o *order) ([]market.Placement, error
 		return b.quoted(ctx, o)
 	}
 	o.placing = placing{o.wish.Constraints, o.wish.Strategy}
+	if o.source != nil {
+		return b.beside(ctx, o)
+	}
 	return b.choose(ctx, o.who.AccountID, o.wish.AffinityGroup, o.wish.request())
 }
 

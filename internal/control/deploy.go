@@ -25,7 +25,7 @@ type Deployment struct {
 	RequestID string
 	Name      string
 	Hostname  string // "" for the name
-	Image     string // http(s) URL
+	Image     string // http(s) URL; "" where Snapshot says what it is made of
 	SSHKeys   []string
 	Ports     []vm.Port // 22/tcp is added
 
@@ -41,6 +41,9 @@ type Deployment struct {
 	// UserData is what each VM is given to do at its first boot: see
 	// userdata.Check. It is the customer's secret.
 	UserData userdata.Text `json:",omitempty"`
+	// Snapshot is what each VM's disk is made of, on the server where that is. Each is
+	// another machine than the one that it is of.
+	Snapshot string `json:",omitempty"`
 	// QuoteID takes the places and prices of a quote; what it was made for
 	// stands for Constraints, Strategy and AffinityGroup then.
 	QuoteID string `json:",omitempty"`
@@ -83,7 +86,10 @@ func (s *Service) order(ctx context.Context, who account.Actor, d Deployment) (*
 		return nil, err
 	}
 	o := &order{who: who, wish: d, done: make(chan struct{})}
-	var err error
+	err := s.source(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	if o.digest, err = s.digest(d); err != nil {
 		return nil, err
 	}
@@ -128,7 +134,7 @@ func (d *Deployment) check() error {
 	d.ImageChecksum = checksum
 	return firstError(
 		checkRequestID(d.RequestID), checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
-		vm.CheckImage(d.Image), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
+		d.checkSource(), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
 		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup), userdata.Check(d.UserData), vm.CheckLabels(d.Labels),
 	)
 }

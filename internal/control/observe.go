@@ -122,6 +122,10 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
+	copied, err := s.sightSnapshots(ctx, tx, &v, seen)
+	if err != nil {
+		return false, err
+	}
 	turned, err := s.observeDisks(ctx, tx, &v, seen)
 	if err != nil {
 		return false, err
@@ -130,7 +134,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
-	if !fulfilled && !settled && !turned && v.Trouble.Same(before.Trouble) && v.Rescue == before.Rescue && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
+	if !fulfilled && !settled && !turned && !copied && v.Trouble.Same(before.Trouble) && v.Rescue == before.Rescue && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
 		len(v.HostKeys) == len(before.HostKeys) {
 		return len(seen.Steps) > 0, nil
 	}
@@ -241,6 +245,7 @@ func (s *Service) leave(ctx context.Context, tx *store.Tx, v vm.VM, text string)
 		func() error { return tx.DropDisks(ctx, v.ID) },
 		func() error { return tx.GiveBack(ctx, v.ServerID, took) },
 		func() error { return tx.Revise(ctx, v.ServerID) },
+		func() error { return tx.DeleteSnapshotsOf(ctx, v.ID) },
 		func() error {
 			return tx.PutEvent(ctx, v.ID, vm.Event{At: s.Now().UTC(), Key: "removed", Text: text})
 		},

@@ -18,6 +18,8 @@ const (
 	// fetched before, as for a launch.
 	operationTime = 15 * time.Minute
 	fetchingTime  = 30 * time.Minute
+	// copyingTime is that of a snapshot, which is as large as its disk.
+	copyingTime = 6 * time.Hour
 	// MaxOperations is how many operations of a VM are told, the newest.
 	MaxOperations = 100
 )
@@ -105,7 +107,7 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 	}
 	o := vm.Operation{
 		ID: opID, VMID: v.ID, AccountID: v.AccountID, RequestID: requestID, Action: a, Generation: v.Generation,
-		Begun: now, Deadline: now.Add(timeFor(a)),
+		Begun: now, Deadline: now.Add(timeFor(a)), Result: a.About(v),
 	}
 	return o, firstErrorOf(
 		func() error { return tx.InsertOperation(ctx, o) },
@@ -117,8 +119,11 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 
 // timeFor returns how long an action may take.
 func timeFor(a vm.Action) time.Duration {
-	if a == vm.Reinstall || a == vm.Rescue {
+	switch {
+	case a == vm.Reinstall || a == vm.Rescue || a == vm.Restore:
 		return fetchingTime
+	case a == vm.TakeSnapshot:
+		return copyingTime
 	}
 	return operationTime
 }
@@ -129,6 +134,9 @@ func (s *Service) fulfil(ctx context.Context, tx *store.Tx, v *vm.VM, seen vm.Si
 	o, err := s.goingOn(ctx, tx, *v)
 	if err != nil || o == nil {
 		return false, err
+	}
+	if why := o.Foiled(seen); why != "" {
+		return true, s.conclude(ctx, tx, v, *o, printable(why))
 	}
 	if o.Fulfilled(*v, seen) {
 		return true, s.conclude(ctx, tx, v, *o, "")
@@ -197,7 +205,11 @@ func (s *Service) endOperation(ctx context.Context, opID string) error {
 			return err
 		}
 		rung = []string{"vm:" + v.ID}
-		if err := s.conclude(ctx, tx, &v, o, whyHopeless(v, o)); err != nil {
+		err = firstErrorOf(
+			func() error { return s.conclude(ctx, tx, &v, o, whyHopeless(v, o)) },
+			func() error { return s.spoil(ctx, tx, &v, o) },
+		)
+		if err != nil {
 			return err
 		}
 		return tx.UpdateVM(ctx, v)

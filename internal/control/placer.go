@@ -9,6 +9,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // Bounds of a group: more orders than that wait for the next one.
@@ -26,9 +27,11 @@ const (
 type order struct {
 	who    account.Actor
 	wish   Deployment
-	digest string   // of a request that may be repeated
-	keys   []string // public key lines
-	noKeys error    // why there are none
+	digest string       // of a request that may be repeated
+	keys   []string     // public key lines
+	noKeys error        // why there are none
+	source *vm.Snapshot // that the VMs are made of, nil for an image
+	server uint32       // where it is
 
 	placing placing // what is asked of its places
 

@@ -41,7 +41,7 @@ func (s *Service) Reinstall(ctx context.Context, who account.Actor, given string
 		if err != nil {
 			return err
 		}
-		v.Disk, v.Turned, v.HostKeys = v.Generation, v.Generation, nil
+		v.Disk, v.Turned, v.HostKeys, v.From = v.Generation, v.Generation, nil, ""
 		v.UserData, v.Heir = "", &old.Number
 		if r.UserData != nil {
 			v.UserData, v.Heir = *r.UserData, nil

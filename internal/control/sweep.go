@@ -146,6 +146,7 @@ func (s *Service) money() []duty {
 		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
 		{"remind", "VMs whose servers are not heard were told again", s.Remind},
 		{"operations", "gave up operations of VMs", s.EndOperations},
+		{"schedules", "snapshots on schedule were begun", s.RunSchedules},
 		{"disks", "disks are purged whose time is over", s.PurgeDisks},
 		{"warn", "accounts were warned that their funds run low", s.Warn},
 	}

@@ -28,6 +28,17 @@ type Driver interface {
 	// to destroy, running or not, ordered by id.
 	List(ctx context.Context) ([]Instance, error)
 
+	// Destroy ends machine id at once and forgets it; its disks stay. One
+	// that doesn't exist is no error.
+	Destroy(ctx context.Context, id string) error
+
+	Buttons
+	Serial
+	Saver
+}
+
+// Buttons are those that the case of a computer has.
+type Buttons interface {
 	// Shutdown asks the guest of machine id to power itself off, as its power
 	// button does, and returns at once. Whether the guest does so, and when,
 	// is its own affair: one that is just booting hears nothing. A machine
@@ -38,12 +49,6 @@ type Driver interface {
 	// is not asked, and what it had not written is lost. A machine that doesn't run
 	// is no error.
 	Reset(ctx context.Context, id string) error
-
-	// Destroy ends machine id at once and forgets it; its disks stay. One
-	// that doesn't exist is no error.
-	Destroy(ctx context.Context, id string) error
-
-	Serial
 }
 
 // Serial is what a driver has of its machines' serial consoles. What a guest

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
+	"github.com/cpucloud/cpucloud/internal/image/qcow2"
 )
 
 // Overlay makes the disk of a VM: a qcow2 file at path, of exactly diskBytes,
@@ -25,6 +27,13 @@ func (c *Cache) Overlay(ctx context.Context, base Base, path string, diskBytes i
 		return c.qemuImg(ctx, disk, "create", "-q", "-u", "-f", "qcow2", "-F", base.Format, "-b", base.Path,
 			childPath, strconv.FormatInt(diskBytes, 10))
 	})
+}
+
+// Whole returns the size of the disk in f, a qcow2 file that has to lie on nothing and
+// to have nothing beside itself. Returns an Invalid fault for any other.
+func (c *Cache) Whole(f io.ReaderAt) (int64, error) {
+	h, err := qcow2.Parse(f)
+	return h.VirtualBytes, err
 }
 
 // makeDisk makes a disk of diskBytes on base at path. fill fills it under another

@@ -132,7 +132,7 @@ func (p *placing) groups() func(yield func(int, *group) bool) {
 func (p *placing) collect(g *group) {
 	for i := range g.slots {
 		s := &g.slots[i]
-		if !s.open || !s.free.fits(&p.full) || p.request.Avoid[s.number] || p.measured && !p.request.measured(g.benchmark(i)) {
+		if !s.open || !s.free.fits(&p.full) || p.request.Avoid[s.number] || p.request.Only != nil && *p.request.Only != s.number || p.measured && !p.request.measured(g.benchmark(i)) {
 			continue
 		}
 		room := 1

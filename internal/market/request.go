@@ -32,6 +32,8 @@ type Request struct {
 	// Apart keeps the VMs on different servers, and off those in Avoid.
 	Apart bool
 	Avoid map[uint32]bool
+	// Only is the one server that will do; nil for any.
+	Only *uint32
 	// Load tells how many VMs the account has on a server; nil for none.
 	Load func(number uint32) int
 }

@@ -27,7 +27,7 @@ var now = time.Now //nolint:forbidigo // sockets and processes know no other tim
 // Options of a Cloud; the zero value is a good one.
 type Options struct {
 	TestClock   bool          // let the operator move the billing clock forward
-	KeepDeleted time.Duration // how long deleted VMs are kept
+	KeepDeleted time.Duration // how long deleted VMs are kept, and disks that VMs have no more
 }
 
 // Cloud is a control plane and the agents that joined it. It ends with its test.
@@ -64,7 +64,7 @@ func Start(tb testing.TB, o Options) *Cloud {
 		tb.Fatal(err)
 	}
 	c.config = ServerConfig(c.Dir, listenAddress(), c.log)
-	c.config.TestClock, c.config.KeepDeleted = o.TestClock, o.KeepDeleted
+	c.config.TestClock, c.config.KeepDeleted, c.config.KeepDisks = o.TestClock, o.KeepDeleted, o.KeepDeleted
 	if o.TestClock {
 		c.config.Now = func() time.Time { return now().Add(c.begun) }
 	}

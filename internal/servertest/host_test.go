@@ -25,6 +25,7 @@ type question struct {
 	Do      string
 	ID      string
 	Machine hypervisor.Machine
+	Backup  hypervisor.Backup // its target comes with it
 	Link    network.Link
 }
 
@@ -34,6 +35,7 @@ type reply struct {
 	Error    string
 	Machines []hypervisor.Instance
 	Console  []byte
+	Order    hypervisor.Consistency
 	Links    []network.Link
 	Plug     string // what kind of file comes with it
 }
@@ -91,6 +93,9 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 		err = h.Shutdown(ctx, q.ID)
 	case "reset":
 		err = h.Reset(ctx, q.ID)
+	case "copy":
+		q.Backup.Target = file
+		r.Order, err = h.Backup(ctx, q.ID, q.Backup)
 	case "console":
 		r.Console, err = h.Console(ctx, q.ID)
 	case "end":
@@ -201,6 +206,13 @@ func (m machines) Shutdown(ctx context.Context, id string) error {
 func (m machines) Reset(ctx context.Context, id string) error {
 	_, _, err := m.ask(ctx, question{Do: "reset", ID: id}, nil)
 	return err
+}
+
+func (m machines) Backup(ctx context.Context, id string, b hypervisor.Backup) (hypervisor.Consistency, error) {
+	file := b.Target
+	b.Target, b.Progress = nil, nil
+	r, _, err := m.ask(ctx, question{Do: "copy", ID: id, Backup: b}, file)
+	return r.Order, err
 }
 
 func (m machines) Console(ctx context.Context, id string) ([]byte, error) {

@@ -35,10 +35,13 @@ type guest struct {
 	stage     stage
 	off       bool
 	protected bool
+	rescue    bool
 	until     time.Time // while it is kept
 	gib       int64
-	disk      int64            // the number of the one that it has
-	disks     map[int64]uint64 // the files of all that must be there, by number: their inodes, 0 before they were seen
+	disk      int64               // the number of the one that it has
+	disks     map[int64]uint64    // the files of all that must be there, by number: their inodes, 0 before they were seen
+	parted    map[int64]time.Time // until when the others are kept
+	snapshots []string
 }
 
 // world is the model, and the cloud that has to be as it is.
@@ -47,6 +50,7 @@ type world struct {
 	cloud  *servertest.Cloud
 	agent  *servertest.Agent
 	anna   *client.Client
+	image  string
 	chance *rand.Rand
 	now    time.Time // of the cloud's clock, as far as it was moved
 	guests []*guest
@@ -57,43 +61,125 @@ type world struct {
 // and what follows.
 type action struct {
 	allowed func(g *guest) bool
-	do      func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error)
-	then    func(w *world, g *guest)
+	// possible is false for what is refused though it is allowed: there is nothing to do it
+	// with, or too much. Nil is for always.
+	possible func(g *guest) bool
+	do       func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error)
+	then     func(w *world, g *guest)
 }
 
-func on(g *guest) bool  { return g.stage == here && !g.off }
-func off(g *guest) bool { return g.stage == here && g.off }
+func on(g *guest) bool    { return g.stage == here && !g.off }
+func off(g *guest) bool   { return g.stage == here && g.off }
+func free(g *guest) bool  { return on(g) && !g.rescue } // to be started on another disk
+func fewer(g *guest) bool { return len(g.parted) < 3 }
 
 // actions are named as allowedActions names them.
 var actions = map[string]action{
-	"reboot": {on, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	"reboot": {allowed: on, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.RebootVM(ctx, g.id, request)
-	}, nil},
-	"reset": {on, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	}},
+	"reset": {allowed: on, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.ResetVM(ctx, g.id, request)
-	}, nil},
-	"shutdown": {on, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	}},
+	"shutdown": {allowed: on, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.ShutdownVM(ctx, g.id, request)
-	}, func(_ *world, g *guest) { g.off = true }},
-	"start": {off, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	}, then: func(_ *world, g *guest) { g.off = true }},
+	"start": {allowed: off, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.StartVM(ctx, g.id, request)
-	}, func(_ *world, g *guest) { g.off = false }},
-	"resize": {func(g *guest) bool { return g.stage == here }, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	}, then: func(_ *world, g *guest) { g.off = false }},
+	"resize": {allowed: func(g *guest) bool { return g.stage == here && !g.rescue }, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.ResizeVM(ctx, g.id, request, client.Size{Storage: g.gib + 1, MaxPrice: "100"})
-	}, func(_ *world, g *guest) { g.gib++ }},
-	"protect": {func(g *guest) bool { return g.stage == here && !g.protected }, func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
+	}, then: func(_ *world, g *guest) { g.gib++ }},
+	"reinstall": {allowed: free, possible: fewer, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+		return w.anna.ReinstallVM(ctx, g.id, client.Reinstall{}, request)
+	}, then: func(w *world, g *guest) { w.turned(g, -1) }},
+	"return": {allowed: free, possible: func(g *guest) bool { return len(g.parted) > 0 }, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+		return w.anna.ReturnDisk(ctx, g.id, g.other(), request)
+	}, then: func(w *world, g *guest) { w.turned(g, g.other()) }},
+	"rescue": {allowed: free, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+		return w.anna.RescueVM(ctx, g.id, client.Rescue{SSHKey: rescueKey, Image: w.image}, request)
+	}, then: func(_ *world, g *guest) { g.rescue = true }},
+	"unrescue": {allowed: func(g *guest) bool { return on(g) && g.rescue }, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+		return w.anna.UnrescueVM(ctx, g.id, request)
+	}, then: func(_ *world, g *guest) { g.rescue = false }},
+	"snapshot": {allowed: func(g *guest) bool { return g.stage == here }, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+		return w.anna.TakeSnapshot(ctx, g.id, "", request)
+	}, then: func(w *world, g *guest) { w.copied(g) }},
+	"restore": {allowed: free, possible: func(g *guest) bool { return fewer(g) && len(g.snapshots) > 0 }, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+		return w.anna.RestoreVM(ctx, g.id, strings.Join(g.snapshots[:min(1, len(g.snapshots))], ""), request)
+	}, then: func(w *world, g *guest) { w.turned(g, -1) }},
+	"protect": {allowed: func(g *guest) bool { return g.stage == here && !g.protected }, do: func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
 		return client.Operation{}, w.anna.ProtectVM(ctx, g.id)
-	}, func(_ *world, g *guest) { g.protected = true }},
-	"unprotect": {func(g *guest) bool { return g.stage == here && g.protected }, func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
+	}, then: func(_ *world, g *guest) { g.protected = true }},
+	"unprotect": {allowed: func(g *guest) bool { return g.stage == here && g.protected }, do: func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
 		return client.Operation{}, w.anna.UnprotectVM(ctx, g.id)
-	}, func(_ *world, g *guest) { g.protected = false }},
-	"delete": {func(g *guest) bool { return g.stage == here && !g.protected }, func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
+	}, then: func(_ *world, g *guest) { g.protected = false }},
+	"delete": {allowed: func(g *guest) bool { return g.stage == here && !g.protected }, do: func(ctx context.Context, w *world, g *guest, _ string) (client.Operation, error) {
 		_, err := w.anna.DeleteVM(ctx, g.id, false)
 		return client.Operation{}, err
-	}, func(w *world, g *guest) { g.stage, g.until = kept, w.now.Add(keep) }},
-	"undelete": {func(g *guest) bool { return g.stage == kept }, func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
+	}, then: func(w *world, g *guest) { g.stage, g.until = kept, w.now.Add(keep) }},
+	"undelete": {allowed: func(g *guest) bool { return g.stage == kept }, do: func(ctx context.Context, w *world, g *guest, request string) (client.Operation, error) {
 		return w.anna.UndeleteVM(ctx, g.id, request)
-	}, func(_ *world, g *guest) { g.stage, g.off = here, false }},
+	}, then: func(_ *world, g *guest) { g.stage, g.off = here, false }},
+}
+
+const rescueKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx1bmdmaXNobHVuZ2Zpc2hsdW5nZmlzaGx1bmdmaXNo rescue"
+
+// other returns the disk that is kept longest, 1 where there is none.
+func (g *guest) other() int64 {
+	n := int64(1)
+	for number, until := range g.parted {
+		if n == 1 || until.After(g.parted[n]) || until.Equal(g.parted[n]) && number > n {
+			n = number
+		}
+	}
+	return n
+}
+
+// turned notes that a VM runs on another disk, a new one unless its number is told, and
+// that the one it had is kept.
+func (w *world) turned(g *guest, number int64) {
+	w.Helper()
+	all, err := w.anna.Disks(w.Context(), g.id)
+	i := slices.IndexFunc(all, func(d client.Disk) bool { return d.Current })
+	if err != nil || i < 0 || all[i].Number == g.disk || number >= 0 && all[i].Number != number {
+		w.Fatalf("disks of %+v are %+v, %v", *g, all, err)
+	}
+	g.parted[g.disk] = w.now.Add(keep)
+	g.disk = all[i].Number
+	delete(g.parted, g.disk)
+	if _, known := g.disks[g.disk]; !known {
+		g.disks[g.disk] = 0
+	}
+}
+
+// copied notes the snapshot that there is more of a VM.
+func (w *world) copied(g *guest) {
+	w.Helper()
+	all, err := w.anna.Snapshots(w.Context(), g.id)
+	if err != nil || len(all) != len(g.snapshots)+1 || all[len(all)-1].State != client.SnapshotAvailable {
+		w.Fatalf("snapshots of %+v are %+v, %v", *g, all, err)
+	}
+	g.snapshots = append(g.snapshots, all[len(all)-1].ID)
+}
+
+// drops deletes the oldest snapshot of a VM, which harms no disk that was made of it.
+func (w *world) drops(g *guest) {
+	w.Helper()
+	if len(g.snapshots) == 0 || g.stage != here {
+		return
+	}
+	if err := w.anna.DeleteSnapshot(w.Context(), g.snapshots[0]); err != nil {
+		w.Fatal(err)
+	}
+	g.snapshots = g.snapshots[1:]
+	w.disturb()
+	if !w.holds(30*time.Second, func() bool {
+		all, err := w.anna.Snapshots(w.Context(), g.id)
+		return err == nil && len(all) == len(g.snapshots)
+	}) {
+		w.Fatalf("a snapshot of %+v is still there", *g)
+	}
 }
 
 // idempotent are the actions that may be asked for though nothing is left to be done.
@@ -124,6 +210,7 @@ func newWorld(t *testing.T, chance *rand.Rand) *world {
 	t.Helper()
 	w := &world{T: t, chance: chance, now: time.Now()} //nolint:forbidigo // the cloud's clock begins there
 	w.cloud = servertest.Start(t, servertest.Options{TestClock: true, KeepDeleted: keep})
+	w.image = w.cloud.Demo()
 	w.agent, w.anna = w.cloud.Agent(), w.cloud.Customer("100000")
 	return w
 }
@@ -139,6 +226,8 @@ func (w *world) step() {
 		w.passes(time.Duration(w.chance.IntN(30)) * time.Hour)
 	case w.chance.IntN(12) == 0:
 		w.purges(alive[w.chance.IntN(len(alive))])
+	case w.chance.IntN(12) == 0:
+		w.drops(alive[w.chance.IntN(len(alive))])
 	default:
 		names := slices.Sorted(maps.Keys(actions))
 		w.acts(alive[w.chance.IntN(len(alive))], names[w.chance.IntN(len(names))])
@@ -153,14 +242,14 @@ func (w *world) request() string {
 
 func (w *world) deploys() {
 	w.Helper()
-	d := wish(w.cloud.Demo())
+	d := wish(w.image)
 	d.RequestID = w.request()
 	id := deploy(w.T, w.anna, d)[0]
 	w.disturb()
 	if v, err := w.anna.WaitVM(w.Context(), id, client.StatusActive); err != nil || v.Status != client.StatusActive {
 		w.Fatalf("deploy: %+v, %v", v, err)
 	}
-	w.guests = append(w.guests, &guest{id: id, stage: here, gib: 25, disks: map[int64]uint64{0: 0}})
+	w.guests = append(w.guests, &guest{id: id, stage: here, gib: 25, disks: map[int64]uint64{0: 0}, parted: map[int64]time.Time{}})
 }
 
 // passes has the time go by.
@@ -172,11 +261,17 @@ func (w *world) passes(d time.Duration) {
 		if g.stage == kept && !g.until.After(w.now) {
 			g.end()
 		}
+		for n, until := range g.parted {
+			if !until.After(w.now) {
+				delete(g.parted, n)
+				delete(g.disks, n)
+			}
+		}
 	}
 }
 
 // end notes that nothing of a VM need be there any more.
-func (g *guest) end() { g.stage, g.disks = gone, nil }
+func (g *guest) end() { g.stage, g.disks, g.parted = gone, nil, nil }
 
 // purges deletes a VM for good.
 func (w *world) purges(g *guest) {
@@ -195,7 +290,7 @@ func (w *world) acts(g *guest, name string) {
 	w.Helper()
 	a, request := actions[name], w.request()
 	what := fmt.Sprintf("%s of %+v", name, *g)
-	if !a.allowed(g) {
+	if !a.allowed(g) || a.possible != nil && !a.possible(g) {
 		if _, err := a.do(w.Context(), w, g, request); err == nil && !slices.Contains(idempotent, name) && !(name == "delete" && g.stage == kept) {
 			w.Fatalf("%s was accepted", what)
 		}
@@ -211,7 +306,11 @@ func (w *world) acts(g *guest, name string) {
 	}
 	if o.ID != "" {
 		if o, err = w.anna.WaitOperation(w.Context(), o.ID); err != nil || o.Outcome != client.OperationSucceeded {
-			w.Fatalf("%s: %+v, %v", what, o, err)
+			why := ""
+			if o.Error != nil {
+				why = *o.Error
+			}
+			w.Fatalf("%s: %s %s, %v", what, o.Outcome, why, err)
 		}
 	}
 	if a.then != nil {

@@ -30,18 +30,21 @@ const (
 	Unprotect Action = "unprotect"
 	Delete    Action = "delete"
 	Undelete  Action = "undelete" // it is back, with its disk and address, as long as they are kept
+
+	TakeSnapshot Action = "snapshot" // copies its disk as it is at one moment
+	Restore      Action = "restore"  // gets a disk as in a snapshot; the one that it had is kept for a time
 )
 
 // Actions are all there are, in the order in which they are told.
 var Actions = []Action{
-	Rename, SetPorts, Label, Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, Protect, Unprotect, Delete, Undelete,
+	Rename, SetPorts, Label, Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, TakeSnapshot, Restore, Protect, Unprotect, Delete, Undelete,
 }
 
 // Long reports whether a is an operation: the agent has to do something that
 // takes its time, and only one of these goes on at a time.
 func (a Action) Long() bool {
 	switch a {
-	case Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, Undelete:
+	case Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, TakeSnapshot, Restore, Undelete:
 		return true
 	case Rename, SetPorts, Label, Protect, Unprotect, Delete:
 	}
@@ -50,7 +53,7 @@ func (a Action) Long() bool {
 
 // Turns reports whether a starts the VM on another disk.
 func (a Action) Turns() bool {
-	return a == Reinstall || a == Return || a == Rescue || a == Unrescue
+	return a == Reinstall || a == Return || a == Rescue || a == Unrescue || a == Restore
 }
 
 // Refuses returns why a can't be done to v now, a Conflict fault that says what
@@ -101,9 +104,9 @@ func (v VM) refusesDisk(a Action) error {
 	switch {
 	case a == Unrescue && v.Rescue == nil:
 		return fault.New(fault.Conflict, "the VM is not in rescue")
-	case a == Unrescue, !a.Turns() && a != Resize:
+	case a == Unrescue, !a.Turns() && a != Resize && a != TakeSnapshot:
 		return nil
-	case v.Rescue != nil:
+	case v.Rescue != nil && a != TakeSnapshot:
 		return fault.Newf(fault.Conflict, "the VM is in rescue since %s; unrescue it first", v.Rescue.Since.UTC().Format(time.RFC3339))
 	case v.Turning():
 		return fault.New(fault.Conflict, "the VM is still to be started on the disk that was asked for before; wait until its server has done that")

@@ -66,6 +66,7 @@ func (v VM) Kept(now time.Time) KeptDisk {
 // Take has v run on a disk that it had, as it was asked for then, from this
 // generation on.
 func (v *VM) Take(d KeptDisk) {
+	v.From = "" // which it was made of, if so
 	v.Disk, v.Turned, v.Heir, v.UserData, v.HostKeys = d.Number, v.Generation, nil, "", d.HostKeys
 	v.Spec.Image, v.Spec.ImageChecksum, v.Spec.ImagePin, v.Spec.SSHKeys = d.Image, d.ImageChecksum, d.ImagePin, d.SSHKeys
 }

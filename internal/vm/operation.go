@@ -1,6 +1,9 @@
 package vm
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Operation is an action that takes its time. At most one of a VM goes on.
 type Operation struct {
@@ -41,8 +44,35 @@ func (o Operation) Outcome() Outcome {
 	return Succeeded
 }
 
+// The names of results.
+const SnapshotResult = "snapshotId"
+
+// About returns what an action is about that has just been asked for of v, by name; nil
+// for v alone.
+func (a Action) About(v VM) map[string]string {
+	switch n := len(v.Snapshots); {
+	case a == TakeSnapshot && n > 0:
+		return map[string]string{SnapshotResult: v.Snapshots[n-1].ID}
+	case a == Restore:
+		return map[string]string{SnapshotResult: v.From}
+	}
+	return nil
+}
+
+// Foiled returns why an agent can't do what o was for, "" while it may.
+func (o Operation) Foiled(seen Sighting) string {
+	if s, ok := seen.Snapshot(o.Result[SnapshotResult]); ok && o.Action == TakeSnapshot && s.State == SnapshotFailed {
+		return cmp.Or(s.Reason, "the snapshot could not be made")
+	}
+	return ""
+}
+
 // Fulfilled reports whether what an agent sees of v is what o was for.
 func (o Operation) Fulfilled(v VM, seen Sighting) bool {
+	if o.Action == TakeSnapshot {
+		s, ok := seen.Snapshot(o.Result[SnapshotResult])
+		return ok && s.State == SnapshotThere
+	}
 	if v.Goal == Halt {
 		return seen.Generation >= o.Generation && seen.Phase == Halted
 	}

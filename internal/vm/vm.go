@@ -160,6 +160,11 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
+	// From is the snapshot that the VM's disk is made of when it isn't there yet, "" for
+	// the image of the spec.
+	From string `json:"from,omitempty"`
+	// Snapshots are what is wanted of the VM's snapshots.
+	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
 	Shelf
 }
 
@@ -207,6 +212,8 @@ type Sighting struct {
 	// HostKeys are the keys of its SSH server as its guest printed them at its
 	// first boot; none before, and where the image prints none.
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
+	// Snapshots are those that are ordered, and those that are there.
+	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
 	// Disk is the number of the disk that its machine was last started on, of which
 	// Image and HostKeys are.
 	Disk  int64      `json:"disk,omitempty"`

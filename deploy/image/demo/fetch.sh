@@ -23,6 +23,8 @@ names() {
 	modules=linux-modules-${kernel#linux-image-}
 	if apt-cache show "$modules" >/dev/null 2>&1; then echo "$modules"; fi
 	apt-cache depends --recurse --important busybox-static dropbear-bin e2fsprogs >"$work/depends"
+	# What it needs to be installed, which it is not, includes Perl.
+	apt-cache depends --recurse --important --no-pre-depends qemu-guest-agent >>"$work/depends"
 	sed -n 's/^\([a-z0-9][^:]*\).*/\1/p' "$work/depends"
 }
 

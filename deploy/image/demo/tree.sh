@@ -68,7 +68,7 @@ make_root() {
 	ln -s ../bin/busybox "$1/sbin/init"
 	# Where the kernel looks when something needs a module.
 	ln -s ../bin/busybox "$1/sbin/modprobe"
-	for program in /usr/sbin/dropbear /usr/bin/dropbearkey /sbin/resize2fs; do add_program "$1" "$program"; done
+	for program in /usr/sbin/dropbear /usr/bin/dropbearkey /sbin/resize2fs /usr/sbin/qemu-ga; do add_program "$1" "$program"; done
 	add_modules "$1" root >"$1/etc/modules"
 	add_modules "$1" asked >/dev/null
 	settle "$1"

@@ -20,6 +20,7 @@ type wish struct {
 	want      market.Placing
 	quote     string
 	image     string
+	snapshot  string
 	checksum  string
 	userData  string
 	labels    []string
@@ -49,6 +50,8 @@ func create(s *session.Session) *cobra.Command {
 			"With --user-data FILE each VM does at its first boot what the file says: #cloud-config, a script that\n" +
 			"begins with #!, or MIME multipart, of at most 16 KiB; - is standard input. It may hold secrets: nobody is\n" +
 			"shown it again. The server where the VM runs has to know it. The image has to have cloud-init.\n\n" +
+			"With --snapshot the VM is made of a snapshot, on the server where that is: another machine, with its own name,\n" +
+			"host keys and machine id: `cpucloud vm create staging --snapshot ID`. `cpucloud vm snapshot list` tells ids.\n\n" +
 			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
 			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
@@ -67,6 +70,7 @@ func create(s *session.Session) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&w.image, "image", "", "slug of a recommended image, or the URL of any (default the demo image, else Ubuntu 24.04)")
+	f.StringVar(&w.snapshot, "snapshot", "", "id of a snapshot that they are made of, instead of an image")
 	f.StringVar(&w.checksum, "image-checksum", "", "sha256:HEX that the image has to have as it is downloaded")
 	f.StringArrayVar(&w.labels, "label", nil, "label of each VM, such as env=prod; may be given several times")
 	f.StringVar(&w.userData, "user-data", "", "file of what each VM does at its first boot; - is standard input")
@@ -80,6 +84,7 @@ func create(s *session.Session) *cobra.Command {
 	w.want.Bind(s, cmd)
 	w.dry.Bind(cmd)
 	session.CompleteFlag(cmd, "image-checksum", cobra.NoFileCompletions)
+	session.CompleteFlag(cmd, "snapshot", s.Complete(availableSnapshots))
 	session.CompleteFlag(cmd, "quote", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "label", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "image", s.Complete(slugs))
@@ -99,13 +104,13 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	if err != nil {
 		return err
 	}
-	if d.VM.OSImage, err = imageURL(ctx, cloud, w.image); err != nil {
+	if d.VM.OSImage, err = w.source(ctx, cloud); err != nil {
 		return err
 	}
 	if w.dry {
 		return w.plan(ctx, s, cloud, d)
 	}
-	newer := w.quote != "" || w.checksum != "" || w.userData != "" || len(w.labels) > 0 || len(w.want.News(cmd)) > 0
+	newer := w.quote != "" || w.snapshot != "" || w.checksum != "" || w.userData != "" || len(w.labels) > 0 || len(w.want.News(cmd)) > 0
 	made, err := deploy(ctx, cloud, d, newer)
 	if client.Unreached(err) {
 		s.Notef("It is not known whether anything was made. Repeat the command with --request-id %s to make sure.", d.RequestID)
@@ -117,6 +122,17 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 		return printMade(s, made)
 	}
 	return w.waitAll(ctx, s, cloud, made)
+}
+
+// source returns the URL of the image that the VMs are made of, "" for a snapshot.
+func (w *wish) source(ctx context.Context, cloud *client.Client) (string, error) {
+	switch {
+	case w.snapshot == "":
+		return imageURL(ctx, cloud, w.image)
+	case w.image != "" || w.checksum != "":
+		return "", fault.New(fault.Invalid, "a VM is made of an image or of a snapshot: leave out --image and --image-checksum, or --snapshot")
+	}
+	return "", nil
 }
 
 // deploy makes VMs by the newer of two ways where only that can say what is
@@ -132,7 +148,7 @@ func deploy(ctx context.Context, cloud *client.Client, d client.PlacedDeployment
 
 // deployment turns the flags into a request that lacks only the image.
 func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeployment, error) {
-	d := client.PlacedDeployment{RequestID: w.requestID, QuoteID: w.quote, ImageChecksum: w.checksum}
+	d := client.PlacedDeployment{RequestID: w.requestID, QuoteID: w.quote, ImageChecksum: w.checksum, Snapshot: w.snapshot}
 	d.VM = client.VMConfiguration{Name: name, Hostname: w.hostname}
 	var err error
 	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {

@@ -34,7 +34,12 @@ type Host struct {
 	OnEnd func(id string)
 	// OnType, if set, is called with what is typed to a guest. It may call the host.
 	OnType func(id string, text []byte)
+	// OnBackup, if set, is called while a disk of a machine is copied; its error ends that. It may call the host.
+	OnBackup func(ctx context.Context, id string, b hypervisor.Backup) error
+	// Freezes says that agents in guests answer.
+	Freezes bool
 
+	saving   sync.Mutex
 	mu       sync.Mutex
 	machines map[string]*machine
 	failures map[Operation]error
@@ -54,6 +59,7 @@ const (
 	Destroy  Operation = "destroy"
 	Console  Operation = "console"
 	Attach   Operation = "attach"
+	Backup   Operation = "backup"
 )
 
 type machine struct {

@@ -3,6 +3,7 @@ package fake_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -25,6 +26,14 @@ func TestDriver(t *testing.T) {
 					return []string{fmt.Sprint(start)}
 				}
 				return nil
+			},
+			Content: func(t *testing.T, path string) []byte {
+				t.Helper()
+				text, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return text
 			},
 		}
 	})

@@ -31,6 +31,8 @@ type Fixture struct {
 	// Processes names the processes of machine id, each by a name that no
 	// other process ever has.
 	Processes func(t *testing.T, id string) []string
+	// Content returns what is on the disk that a backup has written to the file at path.
+	Content func(t *testing.T, path string) []byte
 }
 
 // Run tries the driver of the hosts that newFixture makes.
@@ -53,6 +55,10 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"DeadMachineCanBeDestroyed":         (*host).deadMachineCanBeDestroyed,
 		"ConsoleIsHeldByMany":               (*host).consoleIsHeldByMany,
 		"ConsoleEndsWithTheMachine":         (*host).consoleEndsWithTheMachine,
+		"BackupOfARunningMachine":           (*host).backupOfARunningMachine,
+		"BackupOfAMachineThatIsOff":         (*host).backupOfAMachineThatIsOff,
+		"BackupThatIsGivenUp":               (*host).backupThatIsGivenUp,
+		"BackupsThatCannotBe":               (*host).backupsThatCannotBe,
 		"CardIsHandedOver":                  (*host).cardIsHandedOver,
 		"BadNamesAreRefused":                (*host).badNamesAreRefused,
 		"BadMachinesAreRefused":             (*host).badMachinesAreRefused,

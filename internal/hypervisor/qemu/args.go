@@ -15,6 +15,7 @@ const (
 	lockFD = 3 + iota // held as long as the machine lives, unknown to QEMU
 	qmpFD
 	serialFD
+	agentFD
 	nicFD
 	firstDiskFD
 )
@@ -98,6 +99,22 @@ type rngDevice struct {
 	RNG    string `json:"rng"`
 }
 
+// guestAgent is the name of the port on which agents of guests listen.
+const guestAgent = "org.qemu.guest_agent.0"
+
+type serialBus struct {
+	Driver string `json:"driver"`
+	ID     string `json:"id"`
+	Ports  int    `json:"max_ports"` // the first is set aside for a console (hw/char/virtio-serial-bus.c)
+}
+
+type serialPort struct {
+	Driver  string `json:"driver"`
+	ID      string `json:"id"`
+	Chardev string `json:"chardev"`
+	Name    string `json:"name"`
+}
+
 // commandLine returns QEMU's arguments for m. No path is among them: QEMU gets
 // open files and couldn't open any itself.
 func commandLine(m hypervisor.Machine, accel Accelerator) []string {
@@ -107,6 +124,9 @@ func commandLine(m hypervisor.Machine, accel Accelerator) []string {
 	// What the guest writes while nobody is connected is dropped by QEMU (tcp_chr_write
 	// in chardev/char-socket.c); a client that doesn't read makes the guest's port wait.
 	a.add("-chardev", fmt.Sprintf("socket,id=serial,fd=%d,server=on,wait=off", serialFD), "-serial", "chardev:serial")
+	a.add("-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", agentFD))
+	a.json("-device", serialBus{"virtio-serial-pci", "ports0", 2})
+	a.json("-device", serialPort{"virtserialport", "agent0", "agent", guestAgent})
 	fd := firstDiskFD
 	for i, d := range m.Disks {
 		node := a.disk(d, &fd)

@@ -138,7 +138,7 @@ func (d *Driver) unlimited(noGroup error) (weaker []string) {
 func bounds(m hypervisor.Machine, accel Accelerator, ioWeight int) cgroup.Limits {
 	const mib = 1 << 20
 	ram := int64(m.RAMGiB) << 30
-	memory := ram + ram/64 + 192*mib + int64(m.VCPU)*16*mib + int64(len(m.Disks))*32*mib
+	memory := ram + ram/64 + 192*mib + int64(m.VCPU)*16*mib + int64(len(m.Disks)+1)*32*mib // a disk may be copied to one more
 	if accel == TCG {
 		memory += translated * mib
 	}
@@ -172,16 +172,13 @@ func limits(of map[int]uint64, m hypervisor.Machine) {
 	}
 }
 
-// fileLimit returns how large the file of a disk may become, 0 if that isn't
-// known. A raw file has the disk and nothing else. A qcow2 file has tables beside what the guest wrote: 8 bytes for each
+// fileLimit returns how large the file of a disk may become, and that of a copy of
+// it, 0 if that isn't known. The copy of any disk is qcow2, and has tables beside what the guest wrote: 8 bytes for each
 // cluster of 64 KiB, 2 more that count references, and a few for the tables of
 // those (docs/interop/qcow2.txt). Twice that, and room for a small disk's header.
 func fileLimit(d hypervisor.Disk) uint64 {
 	if d.Bytes <= 0 {
 		return 0
-	}
-	if d.Format == hypervisor.Raw {
-		return uint64(d.Bytes)
 	}
 	return uint64(d.Bytes) + uint64(d.Bytes)/2048 + 4<<20
 }

@@ -45,6 +45,19 @@ func (p *ports) close() {
 	p.ended.Wait()
 }
 
+// context returns one that ends when listening does.
+func (p *ports) context() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // it ends with the driver
+	go func() {
+		select {
+		case <-p.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
 func (p *ports) get(id string) *serial.Port {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,6 +10,8 @@
 //	qmp           the socket on which QEMU takes commands
 //	qemu.log      what QEMU says on standard error, seldom anything
 //	serial        the socket on which QEMU carries the serial console
+//	agent         the socket on which an agent inside the guest may answer
+//	frozen        is there from before the guest is asked to hold still until it has been asked to go on
 //	serial.log    the latest of the serial console, a serial.Log
 package qemu
 
@@ -61,6 +63,8 @@ type Driver struct {
 	trouble  error      // why systemd, which runs, doesn't make them
 	machines keyed      // one operation on a machine at a time
 	users    sync.Mutex // held from choosing a user id to recording it
+	saves    keyed      // one copy of a machine's disk at a time
+	copier   sync.Mutex // one machine's at a time of those that don't run
 	ports    *ports
 	probe    struct {
 		sync.Mutex
@@ -108,7 +112,7 @@ func New(ctx context.Context, c Config) (*Driver, error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	d := &Driver{config: c, root: root, groups: groups, trouble: trouble, ports: newPorts()}
-	return d, errors.Join(d.sweep(ctx), d.listenToAll())
+	return d, errors.Join(d.sweep(ctx), d.listenToAll(), d.tidyAll())
 }
 
 // Close lets go of the consoles of all machines, which run on.

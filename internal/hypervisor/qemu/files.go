@@ -13,8 +13,8 @@ import (
 
 // fileSet is what a machine's process inherits, but for the network card.
 type fileSet struct {
-	lock, qmp, serial *os.File
-	disks             []*os.File
+	lock, qmp, serial, agent *os.File
+	disks                    []*os.File
 }
 
 // openFiles locks dir, makes the sockets in it and opens m's disks.
@@ -30,16 +30,10 @@ func openFiles(dir *os.Root, m hypervisor.Machine) (*fileSet, error) {
 		if s.serial, err = listen(dir, serialSocket); err != nil {
 			return fmt.Errorf("make the console's socket: %w", err)
 		}
-		for _, d := range m.Disks {
-			for next := &d; next != nil; next = next.Backing {
-				f, err := openDisk(*next, next != &d)
-				if err != nil {
-					return err
-				}
-				s.disks = append(s.disks, f)
-			}
+		if s.agent, err = listen(dir, agentSocket); err != nil {
+			return fmt.Errorf("make the guest agent's socket: %w", err)
 		}
-		return nil
+		return s.openDisks(m.Disks)
 	}()
 	if err != nil {
 		s.close()
@@ -48,9 +42,23 @@ func openFiles(dir *os.Root, m hypervisor.Machine) (*fileSet, error) {
 	return s, nil
 }
 
+// openDisks opens disks, each before what it lies on.
+func (s *fileSet) openDisks(disks []hypervisor.Disk) error {
+	for _, d := range disks {
+		for next := &d; next != nil; next = next.Backing {
+			f, err := openDisk(*next, next != &d)
+			if err != nil {
+				return err
+			}
+			s.disks = append(s.disks, f)
+		}
+	}
+	return nil
+}
+
 // inherited returns the files in the order of their numbers in args.go.
 func (s *fileSet) inherited(nic *os.File) []*os.File {
-	return append([]*os.File{s.lock, s.qmp, s.serial, nic}, s.disks...)
+	return append([]*os.File{s.lock, s.qmp, s.serial, s.agent, nic}, s.disks...)
 }
 
 // close closes the files here. It may be called twice.
@@ -88,6 +96,7 @@ func openDisk(d hypervisor.Disk, below bool) (*os.File, error) {
 const (
 	qmpSocket    = "qmp"
 	serialSocket = "serial"
+	agentSocket  = "agent"
 )
 
 // listen makes a socket in dir, in place of an old one.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,8 +32,25 @@ func TestDriver(t *testing.T) {
 				}
 			},
 			Processes: func(t *testing.T, id string) []string { t.Helper(); return processes(t, dir, id) },
+			Content:   content,
 		}
 	})
+}
+
+// content returns what is on the disk in the qcow2 file at path, which lies on no other.
+func content(t *testing.T, path string) []byte {
+	t.Helper()
+	flat := filepath.Join(t.TempDir(), "flat")
+	for _, args := range [][]string{{"check", "-q", "-f", "qcow2", path}, {"convert", "-f", "qcow2", "-O", "raw", path, flat}} {
+		if out, err := exec.CommandContext(t.Context(), "qemu-img", args...).CombinedOutput(); err != nil {
+			t.Fatalf("qemu-img %v: %v: %s", args, err, out)
+		}
+	}
+	text, err := os.ReadFile(flat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // open returns a driver over dir that doesn't try KVM, so that all hosts test the same.

@@ -117,6 +117,7 @@ type vendorData struct {
 	ManageEtcHosts   string   `yaml:"manage_etc_hosts"`
 	Users            []string `yaml:"users"`
 	SSHPasswords     bool     `yaml:"ssh_pwauth"`
+	NewHostKeys      bool     `yaml:"ssh_deletekeys"` // for a disk that was another instance's before
 	GrowPart         growPart `yaml:"growpart"`
 	ResizeRoot       bool     `yaml:"resize_rootfs"`
 }
@@ -128,12 +129,20 @@ type growPart struct {
 
 // setUp returns what is wanted of every VM.
 func setUp() vendorData {
-	return vendorData{ManageEtcHosts: "localhost", Users: []string{"default"}, GrowPart: growPart{"auto", []string{"/"}}, ResizeRoot: true}
+	return vendorData{ManageEtcHosts: "localhost", NewHostKeys: true, Users: []string{"default"}, GrowPart: growPart{"auto", []string{"/"}}, ResizeRoot: true}
 }
 
-// startAgent starts the guest agent of images that have it but don't start it by
-// themselves, where the machine has the port that it talks through.
-const startAgent = `#!/bin/sh
+// firstBoot is what a guest does at the first boot of an instance. A disk that was made of
+// a snapshot was another instance's before, whose machine id it has: it gets one of its
+// own, as cloud-init gives it host keys and a name. The guest agent of images that have
+// it is started where they don't do so by themselves and the machine has the port
+// that it talks through.
+const firstBoot = `#!/bin/sh
+before=/var/lib/cloud/data/previous-instance-id
+if [ -s "$before" ] && ! grep -q NO_PREVIOUS_INSTANCE_ID "$before" && [ -s /etc/machine-id ]; then
+	tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+	[ -L /var/lib/dbus/machine-id ] || [ ! -e /var/lib/dbus/machine-id ] || cat /etc/machine-id >/var/lib/dbus/machine-id
+fi
 [ -e /dev/virtio-ports/org.qemu.guest_agent.0 ] || exit 0
 command -v qemu-ga >/dev/null || exit 0
 systemctl start --no-block qemu-guest-agent 2>/dev/null || service qemu-guest-agent start 2>/dev/null || exit 0
@@ -142,7 +151,7 @@ systemctl start --no-block qemu-guest-agent 2>/dev/null || service qemu-guest-ag
 // boundary parts what is in vendor data. It occurs in none of it.
 const boundary = "==cpucloud-vendor-data=="
 
-// vendorText returns what is wanted of every VM and startAgent, as a message of two
+// vendorText returns what is wanted of every VM and firstBoot, as a message of two
 // parts. A script rather than a command of the configuration: user data that has
 // commands of its own would take their place.
 func vendorText() ([]byte, error) {
@@ -157,7 +166,7 @@ func vendorText() ([]byte, error) {
 	for _, part := range []struct {
 		kind string
 		text []byte
-	}{{"text/cloud-config", config}, {"text/x-shellscript", []byte(startAgent)}} {
+	}{{"text/cloud-config", config}, {"text/x-shellscript", []byte(firstBoot)}} {
 		if err != nil {
 			break
 		}

@@ -42,7 +42,7 @@ runcmd: [reboot]`, "0x1")
 			t.Fatalf("meta-data: %v", err)
 		}
 		keys, _ := user["ssh_authorized_keys"].([]any)
-		if len(user) != 8 || user["hostname"] != hostname || len(keys) != 2 || keys[0] != key || keys[1] != "ssh-ed25519 second" {
+		if len(user) != 9 || user["hostname"] != hostname || len(keys) != 2 || keys[0] != key || keys[1] != "ssh-ed25519 second" {
 			t.Errorf("a guest reads %v", user)
 		}
 		public, _ := meta["public-keys"].([]any)

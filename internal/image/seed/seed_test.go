@@ -92,6 +92,7 @@ manage_etc_hosts: localhost
 users:
     - default
 ssh_pwauth: false
+ssh_deletekeys: true
 growpart:
     mode: auto
     devices:

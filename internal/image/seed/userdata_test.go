@@ -8,6 +8,8 @@ import (
 	"mime/multipart"
 	"net/mail"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -175,5 +177,44 @@ func TestCardsAreChecked(t *testing.T) {
 	s.Others = []seed.Network{{MAC: "52:54:00\ndhcp4: true"}}
 	if err := seed.Write(io.Discard, s); err == nil {
 		t.Error("a MAC with a line's end was taken")
+	}
+}
+
+// A guest gets another machine id at its first boot when its disk was another
+// instance's before, and only then.
+func TestFirstBootGivesCopiesAnotherMachineID(t *testing.T) {
+	t.Parallel()
+	files := write(t, example())
+	script := vendor(t, files["vendor-data"])["text/x-shellscript"]
+	for before, copied := range map[string]bool{"": false, "NO_PREVIOUS_INSTANCE_ID\n": false, "0xabc\n": true} {
+		dir := t.TempDir()
+		for _, folder := range []string{"/etc", "/var/lib/cloud/data", "/var/lib/dbus"} {
+			if err := os.MkdirAll(dir+folder, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const old = "0123456789abcdef0123456789abcdef\n"
+		for name, text := range map[string]string{"/etc/machine-id": old, "/var/lib/dbus/machine-id": old, "/var/lib/cloud/data/previous-instance-id": before} {
+			if err := os.WriteFile(dir+name, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run := strings.NewReplacer("/etc/", dir+"/etc/", "/var/", dir+"/var/", "/dev/", dir+"/dev/").Replace(script)
+		cmd := exec.CommandContext(t.Context(), "sh", "-eu")
+		cmd.Stdin = strings.NewReader(run)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("script: %v: %s", err, out)
+		}
+		now, err := os.ReadFile(dir + "/etc/machine-id")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dbus, err := os.ReadFile(dir + "/var/lib/dbus/machine-id")
+		if err != nil || string(dbus) != string(now) {
+			t.Errorf("dbus has %q, %v, want %q", dbus, err, now)
+		}
+		if changed := string(now) != old; changed != copied || len(now) != len(old) {
+			t.Errorf("after the instance %q the machine id is %q, was %q", before, now, old)
+		}
 	}
 }

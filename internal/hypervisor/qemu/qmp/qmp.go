@@ -15,8 +15,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -94,6 +97,25 @@ func New(ctx context.Context, conn net.Conn) (*Client, error) {
 // unless that is nil. It returns an *Error when QEMU refuses, io.EOF when QEMU
 // is gone. After any other error the client is of no more use.
 func (c *Client) Execute(ctx context.Context, command string, args, out any) error {
+	return c.execute(ctx, command, args, out, c.conn.Write)
+}
+
+// Pass is Execute that hands an open file over with the command. It returns
+// errors.ErrUnsupported where the connection is no unix socket.
+func (c *Client) Pass(ctx context.Context, command string, args any, file *os.File, out any) error {
+	conn, ok := c.conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%s: pass a file: %w", command, errors.ErrUnsupported)
+	}
+	rights := unix.UnixRights(int(file.Fd()))
+	return c.execute(ctx, command, args, out, func(line []byte) (int, error) {
+		n, _, err := conn.WriteMsgUnix(line, rights, nil)
+		return n, err
+	})
+}
+
+// execute sends a command by write.
+func (c *Client) execute(ctx context.Context, command string, args, out any, write func([]byte) (int, error)) error {
 	c.lastID++
 	id := strconv.FormatUint(c.lastID, 10)
 	line, err := json.Marshal(struct {
@@ -105,7 +127,7 @@ func (c *Client) Execute(ctx context.Context, command string, args, out any) err
 		return fmt.Errorf("%s: %w", command, err)
 	}
 	stop := c.until(ctx)
-	m, err := c.answer(append(line, '\n'), id)
+	m, err := c.answer(append(line, '\n'), id, write)
 	if err = stop(err); err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}
@@ -138,8 +160,8 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 func (c *Client) Close() error { return c.conn.Close() }
 
 // answer sends a line and reads until the answer that carries id.
-func (c *Client) answer(line []byte, id string) (message, error) {
-	if _, err := c.conn.Write(line); err != nil {
+func (c *Client) answer(line []byte, id string, write func([]byte) (int, error)) (message, error) {
+	if _, err := write(line); err != nil {
 		return message{}, err
 	}
 	for {
