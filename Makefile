@@ -15,7 +15,7 @@ help: ## list the targets
 deps:
 	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
 
-deps-test: deps
+deps-test: deps $(TOOLS)/versitygw
 	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && which nft ip strace mkfs.xfs mkfs.btrfs >/dev/null && [ -x /lib/systemd/systemd ] || deploy/install-packages.sh deploy/packages-test
 
 build: ## build bin/cpucloud
@@ -59,6 +59,10 @@ test-vm-full: deps low-ports build ## boot a Debian with real cloud-init (takes 
 $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	@mkdir -p $(TOOLS)
 	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(TOOLS)/versitygw: tools/versitygw/go.mod tools/versitygw/go.sum
+	@mkdir -p $(TOOLS)
+	cd tools/versitygw && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ github.com/versity/versitygw/cmd/versitygw
 
 lint: $(TOOLS)/golangci-lint ## check style and import rules
 	$(TOOLS)/golangci-lint run --build-tags vm,vmfull,net ./...

@@ -33,6 +33,7 @@ type section struct {
 var sections = []section{
 	{"reboot", benchReboot},
 	{"console", benchConsole},
+	{"metrics", benchMetrics},
 }
 
 // bench is what sections have: the options, and a cloud for those that ask for one.

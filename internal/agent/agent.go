@@ -8,7 +8,7 @@
 // control plane and brings back the list of what is wanted, and who waits for a
 // console, which the switchboard connects. When the control
 // plane is away the keeper goes on with the last list. The measurer takes a
-// benchmark now and then.
+// benchmark now and then. The sampler reads what VMs use, beside all that.
 package agent
 
 import (
@@ -48,6 +48,10 @@ type Config struct {
 	Launches   int                                         // machines started at once, 4 if 0
 	LookEvery  time.Duration                               // 5 s if 0: how often an idle agent looks at its machines
 	ReadyAfter time.Duration                               // 10 min if 0: when a machine that says nothing is taken as ready
+
+	// Store reaches the store of exports by links that the control plane gives; nil
+	// means that nothing is exported from here, nor made of exports.
+	Store *http.Client
 
 	// Measure takes a benchmark, beside all else; nil means none is ever taken.
 	Measure func(context.Context) (capacity.Measured, error)
@@ -108,7 +112,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		consoles.all.Wait()
 	})
 	others.Go(func() { newMeasurer(a.config, b).run(ctx) })
-	newKeeper(a.config, f, b).run(ctx)
+	sampler := newSampler(a.config, client)
+	others.Go(func() { sampler.read(ctx) })
+	others.Go(func() { sampler.tell(ctx) })
+	others.Go(func() { newExporter(a.config, f, b, client).run(ctx) })
+	newKeeper(a.config, f, b, client).run(ctx)
 	others.Wait()
 	return nil
 }

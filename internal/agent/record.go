@@ -89,7 +89,8 @@ type entry struct {
 	link        *network.Link
 	machine     hypervisor.State
 	quarantined bool
-	snapshots   []snapshot // ordered by id; kept by themselves
+	snapshots   []snapshot      // ordered by id; kept by themselves
+	exports     []vm.ExportSeen // of those that are asked for
 }
 
 // begun returns when the machine was first started, as far as that is known.
@@ -179,6 +180,7 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 	}
 	s.Phase = phase(*o, e.sight(id))
 	s.Snapshots = e.snapshotsSeen(o.Snapshots)
+	s.Exports = slices.Clone(e.exports)
 	if e.Unmade != nil && *e.Unmade == o.Boots() {
 		s.Unmade = e.Unmade
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/image"
 	"github.com/cpucloud/cpucloud/internal/network"
 	networkfake "github.com/cpucloud/cpucloud/internal/network/fake"
+	"github.com/cpucloud/cpucloud/internal/usage"
 	"github.com/cpucloud/cpucloud/internal/vm"
 	"github.com/cpucloud/cpucloud/internal/wire"
 )
@@ -48,15 +49,21 @@ type control struct {
 	instances []string // of agents that have reported, in order
 	refusal   error    // of every report
 	watchers  map[chan struct{}]bool
+	passes    map[string]vm.Pass // of exports that something is made of, by id
+	errands   []vm.Errand
 	away      bool
 	stopping  bool // every poll is answered at once
+
+	metered   map[string][]usage.Point // what is known of VMs' metrics
+	meterings []usage.Report           // as they came
+	unmetered error                    // of every one
 }
 
 func newControl() *control {
 	return &control{
 		key:  ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)),
 		list: vm.List{Server: "srv_1", Epoch: 1, Revision: 1}, seen: map[string]vm.Sighting{},
-		phases: map[string][]vm.Phase{}, watchers: map[chan struct{}]bool{},
+		phases: map[string][]vm.Phase{}, watchers: map[chan struct{}]bool{}, metered: map[string][]usage.Point{},
 	}
 }
 
@@ -97,6 +104,19 @@ func (c *control) Observe(_ context.Context, _ string, r vm.Report) error {
 		if p := c.phases[s.ID]; len(p) == 0 || p[len(p)-1] != s.Phase {
 			c.phases[s.ID] = append(p, s.Phase)
 		}
+	}
+	return nil
+}
+
+func (c *control) Meter(_ context.Context, _ string, r usage.Report) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unmetered != nil {
+		return c.unmetered
+	}
+	c.meterings = append(c.meterings, r)
+	for _, v := range r.VMs {
+		c.metered[v.ID] = usage.Merge(c.metered[v.ID], v.Points)
 	}
 	return nil
 }
@@ -221,7 +241,7 @@ func (c *control) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("no route to host")
 	}
 	w := httptest.NewRecorder()
-	wire.Handler(c, wire.Config{}).ServeHTTP(w, r)
+	wire.Handler(c, wire.Config{Meters: c, Exports: c}).ServeHTTP(w, r)
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -351,6 +371,7 @@ type rig struct {
 	host   *hypervisorfake.Host
 	net    *networkfake.Host
 	disks  *disks
+	log    *logged // nil for a rig that nobody listens to
 	config agent.Config
 
 	mu   sync.Mutex

@@ -64,6 +64,9 @@ func (a *api) routes() {
 	a.lifeRoutes()
 	a.snapshotRoutes()
 	a.consoleRoutes()
+	handle(a, getVMMetrics, a.getVMMetrics)
+	handle(a, latestMetrics, a.latestMetrics)
+	a.exportRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)
 	handle(a, addSSHKey, a.addSSHKey)

@@ -25,6 +25,7 @@ var may = map[string]string{
 	"internal/id":       "internal/fault",
 	"internal/userdata": "internal/fault",
 	"internal/hostkey":  "internal/fault",
+	"internal/usage":    "internal/fault",
 	"internal/money":    "internal/fault",
 	"internal/capacity": "internal/fault",
 	// floor 1: domain
@@ -35,7 +36,7 @@ var may = map[string]string{
 	"internal/listing": "internal/fault internal/money",
 	"internal/payment": "internal/fault internal/money",
 	// floor 2: machinery
-	"internal/store":                    "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/userdata internal/hostkey",
+	"internal/store":                    "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/userdata internal/hostkey internal/usage",
 	"internal/serial":                   "internal/fault",
 	"internal/serial/socket":            "internal/serial",
 	"internal/hypervisor":               "internal/fault",
@@ -56,17 +57,19 @@ var may = map[string]string{
 	"internal/image/qcow2":              "internal/fault",
 	"internal/image/unpack":             "internal/fault",
 	"internal/image/seed":               "internal/fault internal/userdata",
-	"internal/wire":                     "internal/fault internal/id internal/money internal/capacity internal/vm internal/serial internal/serial/socket internal/hostkey",
+	"internal/archive/s3":               "internal/fault internal/archive",
+	"internal/archive":                  "internal/fault",
+	"internal/wire":                     "internal/fault internal/id internal/money internal/capacity internal/vm internal/serial internal/serial/socket internal/hostkey internal/usage",
 	// floor 3: the two brains
-	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/store internal/serial internal/userdata internal/hostkey",
-	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire internal/serial internal/serial/socket internal/userdata internal/hostkey",
+	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/store internal/serial internal/userdata internal/hostkey internal/usage internal/archive internal/archive/s3",
+	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire internal/serial internal/serial/socket internal/userdata internal/hostkey internal/usage internal/archive internal/archive/s3",
 	"internal/agent/benchmark": "internal/fault internal/capacity",
 	"internal/agent/discover":  "internal/fault internal/capacity",
 	"internal/agent/local":     "internal/fault internal/image",
 	"internal/agent/doctor":    "internal/fault internal/capacity internal/hypervisor internal/agent/benchmark",
 	"internal/agent/service":   "",
 	// floor 4: faces
-	"internal/api":          "internal/control internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/serial internal/serial/socket internal/userdata internal/hostkey",
+	"internal/api":          "internal/control internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/serial internal/serial/socket internal/userdata internal/hostkey internal/usage",
 	"internal/console":      "internal/control internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger",
 	"internal/cli":          "client internal/fault internal/money internal/cli/session internal/cli/account internal/cli/admin internal/cli/bill internal/cli/key internal/cli/market internal/cli/provider internal/cli/vm",
 	"internal/cli/provider": "client internal/fault internal/money internal/listing internal/cli/session",
@@ -78,7 +81,7 @@ var may = map[string]string{
 	"internal/cli/market":   "client internal/fault internal/money internal/cli/session",
 	"internal/cli/vm":       "client internal/fault internal/userdata internal/hostkey internal/money internal/cli/session internal/cli/market internal/cli/key",
 	// floor 5: the whole
-	"internal/server": "internal/api internal/console internal/control internal/fault internal/payment internal/store internal/wire internal/vm internal/account",
+	"internal/server": "internal/api internal/console internal/control internal/fault internal/payment internal/store internal/wire internal/vm internal/account internal/archive/s3",
 	"client":          "",
 }
 

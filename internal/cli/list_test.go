@@ -18,7 +18,7 @@ func TestListsAsJSONHaveIDs(t *testing.T) {
 	}
 	w.sells(t, "Example")
 	w.cloud.market.offers = 3
-	for _, args := range [][]string{{"offers"}, {"vm", "list"}, {"key", "list"}, {"image", "list"}, {"datacenter", "list"}, {"provider", "list"}, {"provider", "server", "list"}, {"account", "key", "list"}} {
+	for _, args := range [][]string{{"offers"}, {"vm", "list"}, {"vm", "top"}, {"key", "list"}, {"image", "list"}, {"datacenter", "list"}, {"provider", "list"}, {"provider", "server", "list"}, {"account", "key", "list"}} {
 		code, stdout, stderr := w.run(t, append(args, "-o", "json")...)
 		var list []struct {
 			ID string `json:"id"`

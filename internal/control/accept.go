@@ -98,7 +98,7 @@ func (b *batch) draft(a acceptance) (vm.VM, error) {
 	var asks vm.Asks
 	image := d.Image
 	if a.source != nil {
-		asks.From, image = a.source.ID, a.source.Image
+		asks.From, image = a.source.id, a.source.image
 	}
 	return vm.VM{
 		Asks:      asks,

@@ -146,13 +146,10 @@ func repeat(kept store.Answer, o *order) (made []Deployed, err error) {
 // places chooses the places of an order's VMs.
 func (b *batch) places(ctx context.Context, o *order) ([]market.Placement, error) {
 	if o.wish.QuoteID != "" {
-		return b.quoted(ctx, o)
+		return o.fits(b.quoted(ctx, o))
 	}
 	o.placing = placing{o.wish.Constraints, o.wish.Strategy}
-	if o.source != nil {
-		return b.beside(ctx, o)
-	}
-	return b.choose(ctx, o.who.AccountID, o.wish.AffinityGroup, o.wish.request())
+	return o.fits(b.choose(ctx, o.who.AccountID, o.wish.AffinityGroup, o.only(o.wish.request())))
 }
 
 // request returns what a deployment asks of the index.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
@@ -29,6 +30,7 @@ import (
 type Config struct {
 	Store *store.Store
 	Now   func() time.Time // the billing clock
+	Wall  func() time.Time // the clock that agents have, too; nil means Now
 	Rand  io.Reader        // cryptographically secure
 	Log   *slog.Logger
 
@@ -48,8 +50,15 @@ type Config struct {
 	// AddressRest is how long an address that a VM has left is given to no other account.
 	AddressRest time.Duration
 
+	// Gather is how long what agents tell of metrics waits to be written with that of
+	// others; 5 s if 0.
+	Gather time.Duration
+
 	Limits  payment.Limits  // of deposits and withdrawals
 	Sources []PaymentSource // of payments, besides operators
+
+	Archive      *s3.Store    // where exports are kept; nil for nowhere
+	ExportLimits ExportLimits // of one account
 
 	Simulation    bool          // operators may add simulated servers
 	SimulatedBoot time.Duration // until a VM on one of them is Active
@@ -75,6 +84,7 @@ type Service struct {
 	loads      loads                     // guarded by the shelf being filled
 	bounds     bounds                    // guarded by the shelf being filled
 	tallies    tallies
+	metering   metering
 	key        ed25519.PrivateKey // signs what agents are asked
 }
 

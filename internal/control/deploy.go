@@ -25,7 +25,7 @@ type Deployment struct {
 	RequestID string
 	Name      string
 	Hostname  string // "" for the name
-	Image     string // http(s) URL; "" where Snapshot says what it is made of
+	Image     string // http(s) URL; "" where Snapshot or Export says what it is made of
 	SSHKeys   []string
 	Ports     []vm.Port // 22/tcp is added
 
@@ -44,6 +44,9 @@ type Deployment struct {
 	// Snapshot is what each VM's disk is made of, on the server where that is. Each is
 	// another machine than the one that it is of.
 	Snapshot string `json:",omitempty"`
+	// Export is what each VM's disk is made of, on whatever server. Each is another
+	// machine than the one that it is of.
+	Export string `json:",omitempty"`
 	// QuoteID takes the places and prices of a quote; what it was made for
 	// stands for Constraints, Strategy and AffinityGroup then.
 	QuoteID string `json:",omitempty"`

@@ -98,6 +98,10 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 		return s.observeRemoval(ctx, tx, v, seen)
 	}
 	before := v
+	exports, err := s.observeExports(ctx, tx, &v, seen.Exports)
+	if err != nil {
+		return false, err
+	}
 	pinImage(&v, seen)
 	know(&v, seen)
 	v.Reached = max(v.Reached, seen.Generation)
@@ -122,6 +126,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
+	settled = settled || exports
 	copied, err := s.sightSnapshots(ctx, tx, &v, seen)
 	if err != nil {
 		return false, err

@@ -9,7 +9,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/store"
-	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // Bounds of a group: more orders than that wait for the next one.
@@ -27,11 +26,10 @@ const (
 type order struct {
 	who    account.Actor
 	wish   Deployment
-	digest string       // of a request that may be repeated
-	keys   []string     // public key lines
-	noKeys error        // why there are none
-	source *vm.Snapshot // that the VMs are made of, nil for an image
-	server uint32       // where it is
+	digest string   // of a request that may be repeated
+	keys   []string // public key lines
+	noKeys error    // why there are none
+	source *source  // that the VMs are made of, nil for an image
 
 	placing placing // what is asked of its places
 

@@ -102,9 +102,19 @@ func (s *Service) Run(ctx context.Context) {
 	running.Go(func() { // beside the others: it takes seconds for each million entries
 		every(ctx, time.Minute, func(ctx context.Context) { s.perform(ctx, duty{"fsck", "all that is stored was checked", s.FsckDaily}) })
 	})
+	running.Go(func() { // beside the others: a stretch of many servers takes its time
+		every(ctx, tidyEvery, func(ctx context.Context) {
+			s.perform(ctx, duty{"metrics", "metrics of VMs were put together or removed", s.TidyMetrics})
+		})
+	})
 	if len(s.Sources) > 0 {
 		running.Go(func() { // beside the others: the world outside may be slow
 			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"payments", "payments were credited", s.Collect}) })
+		})
+	}
+	if s.Archive != nil {
+		running.Go(func() { // beside the others: the store of exports may be slow
+			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"exports", "exports moved on", s.TendExports}) })
 		})
 	}
 	if s.Simulation {

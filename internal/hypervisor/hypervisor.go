@@ -1,6 +1,6 @@
 // Package hypervisor is what the agent asks of the software that runs virtual
 // machines: is it usable here, make this machine run, which machines run, ask
-// this one to end, start it anew, end it, sit before its console.
+// this one to end, start it anew, end it, sit before its console, read its meter.
 package hypervisor
 
 import (
@@ -32,9 +32,15 @@ type Driver interface {
 	// that doesn't exist is no error.
 	Destroy(ctx context.Context, id string) error
 
-	Buttons
+	Case
 	Serial
 	Saver
+}
+
+// Case is what is on the outside of a machine.
+type Case interface {
+	Buttons
+	Meter
 }
 
 // Buttons are those that the case of a computer has.

@@ -31,6 +31,11 @@ type Driver interface {
 	// List returns all links, ordered by id.
 	List(ctx context.Context) ([]Link, error)
 
+	// Traffic returns what each link has carried since it was made, by the links'
+	// ids. A link that is being made or removed may be missing. Returns an
+	// Unavailable fault where nothing counts, as in a switch from before it could.
+	Traffic(ctx context.Context) (map[string]Traffic, error)
+
 	// Cut ends the connections that came in through ports which are closed by
 	// now: Ensure alone leaves them. Returns a NotFound fault for an id without
 	// a link.
@@ -47,6 +52,15 @@ type Link struct {
 	Address netip.Addr `json:"address"` // the public address
 	MAC     string     `json:"mac"`
 	Ports   []Port     `json:"ports"` // open ports, no duplicates, any order
+}
+
+// Traffic is what a link has carried, as its VM sees it: whole frames, also those that
+// a rule has dropped behind it. Several that the host's kernel took as one count as one.
+type Traffic struct {
+	BytesIn    uint64 `json:"bytes_in"`
+	BytesOut   uint64 `json:"bytes_out"`
+	PacketsIn  uint64 `json:"packets_in"`
+	PacketsOut uint64 `json:"packets_out"`
 }
 
 // Port is a port that answers on the VM's public address.

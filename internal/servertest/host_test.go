@@ -25,7 +25,9 @@ type question struct {
 	Do      string
 	ID      string
 	Machine hypervisor.Machine
-	Backup  hypervisor.Backup // its target comes with it
+	Index   int             // of a disk to copy; the target comes with it
+	Disk    hypervisor.Disk // that it is
+	Freeze  bool
 	Link    network.Link
 }
 
@@ -37,6 +39,8 @@ type reply struct {
 	Console  []byte
 	Order    hypervisor.Consistency
 	Links    []network.Link
+	Usage    []hypervisor.Usage
+	Traffic  map[string]network.Traffic
 	Plug     string // what kind of file comes with it
 }
 
@@ -94,12 +98,15 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 	case "reset":
 		err = h.Reset(ctx, q.ID)
 	case "copy":
-		q.Backup.Target = file
-		r.Order, err = h.Backup(ctx, q.ID, q.Backup)
+		r.Order, err = h.Backup(ctx, q.ID, hypervisor.Backup{Index: q.Index, Disk: q.Disk, Freeze: q.Freeze, Target: file})
 	case "console":
 		r.Console, err = h.Console(ctx, q.ID)
 	case "end":
 		err = h.Destroy(ctx, q.ID)
+	case "usage":
+		r.Usage, err = h.Usage(ctx)
+	case "traffic":
+		r.Traffic, err = n.Traffic(ctx)
 	case "link":
 		err = n.Ensure(ctx, q.Link)
 	case "links":
@@ -198,6 +205,11 @@ func (m machines) List(ctx context.Context) ([]hypervisor.Instance, error) {
 	return r.Machines, err
 }
 
+func (m machines) Usage(ctx context.Context) ([]hypervisor.Usage, error) {
+	r, _, err := m.ask(ctx, question{Do: "usage"}, nil)
+	return r.Usage, err
+}
+
 func (m machines) Shutdown(ctx context.Context, id string) error {
 	_, _, err := m.ask(ctx, question{Do: "shut down", ID: id}, nil)
 	return err
@@ -209,9 +221,7 @@ func (m machines) Reset(ctx context.Context, id string) error {
 }
 
 func (m machines) Backup(ctx context.Context, id string, b hypervisor.Backup) (hypervisor.Consistency, error) {
-	file := b.Target
-	b.Target, b.Progress = nil, nil
-	r, _, err := m.ask(ctx, question{Do: "copy", ID: id, Backup: b}, file)
+	r, _, err := m.ask(ctx, question{Do: "copy", ID: id, Index: b.Index, Disk: b.Disk, Freeze: b.Freeze}, b.Target)
 	return r.Order, err
 }
 
@@ -246,6 +256,11 @@ func (l links) Plug(ctx context.Context, id string) (network.Plug, error) {
 func (l links) List(ctx context.Context) ([]network.Link, error) {
 	r, _, err := l.ask(ctx, question{Do: "links"}, nil)
 	return r.Links, err
+}
+
+func (l links) Traffic(ctx context.Context) (map[string]network.Traffic, error) {
+	r, _, err := l.ask(ctx, question{Do: "traffic"}, nil)
+	return r.Traffic, err
 }
 
 func (l links) Destroy(ctx context.Context, id string) error {

@@ -160,11 +160,13 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
-	// From is the snapshot that the VM's disk is made of when it isn't there yet, "" for
+	// From is the snapshot, or the export, that the VM's disk is made of when it isn't there yet, "" for
 	// the image of the spec.
 	From string `json:"from,omitempty"`
 	// Snapshots are what is wanted of the VM's snapshots.
 	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
+	// Exports are the snapshots that are to be stored outside of the server.
+	Exports []ExportWish `json:"exports,omitempty"`
 	Shelf
 }
 
@@ -214,6 +216,7 @@ type Sighting struct {
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
 	// Snapshots are those that are ordered, and those that are there.
 	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
+	Exports   []ExportSeen   `json:"exports,omitempty"` // how far those are that are asked for
 	// Disk is the number of the disk that its machine was last started on, of which
 	// Image and HostKeys are.
 	Disk  int64      `json:"disk,omitempty"`

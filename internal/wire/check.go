@@ -69,6 +69,9 @@ func checkSighting(s vm.Sighting) error {
 	if _, err := vm.ParseChecksum(s.Image); err != nil {
 		return fault.Newf(fault.Invalid, "VM %s is reported with an image that has no proper checksum", s.ID)
 	}
+	if err := checkExports(s.Exports); err != nil {
+		return err
+	}
 	for _, step := range s.Steps {
 		if step.Key == "" || len(step.Key) > 64 || len(step.Text) > maxText {
 			return fault.Newf(fault.Invalid, "a step of VM %s has no proper key or too long a text", s.ID)

@@ -45,6 +45,8 @@ type Config struct {
 	MaxWait time.Duration // that a poll is held; 0 means the constant of that name
 
 	Consoles Consoles // nil where nobody waits for consoles
+	Meters   Meters   // nil where no metrics are kept
+	Exports  Exports  // nil where there is no store of exports
 }
 
 // Handler answers agents. The server that it is mounted in bounds the number
@@ -60,10 +62,15 @@ func Handler(c Control, cfg Config) http.Handler {
 	if cfg.Consoles == nil {
 		cfg.Consoles = nobody{}
 	}
-	h := &handler{control: c, consoles: cfg.Consoles, log: cfg.Log, maxWait: cfg.MaxWait}
+	if cfg.Exports == nil {
+		cfg.Exports = nobody{}
+	}
+	h := &handler{control: c, consoles: cfg.Consoles, exports: cfg.Exports, meters: cfg.Meters, log: cfg.Log, maxWait: cfg.MaxWait}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+enrollPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.enroll) })
 	mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.sync) })
+	mux.HandleFunc("POST "+metricsPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.metrics) })
+	mux.HandleFunc("POST "+errandPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.errand) })
 	mux.HandleFunc("GET "+consolePath, h.console)
 	return mux
 }
@@ -71,6 +78,8 @@ func Handler(c Control, cfg Config) http.Handler {
 type handler struct {
 	control  Control
 	consoles Consoles
+	meters   Meters
+	exports  Exports
 	log      *slog.Logger
 	maxWait  time.Duration
 }

@@ -59,6 +59,7 @@ const (
 	Destroy  Operation = "destroy"
 	Console  Operation = "console"
 	Attach   Operation = "attach"
+	Usage    Operation = "usage"
 	Backup   Operation = "backup"
 )
 
@@ -70,6 +71,7 @@ type machine struct {
 	resets int      // since then
 	port   *serial.Port
 	said   []byte // the end of what the guest wrote
+	used   hypervisor.Usage
 }
 
 // NewHost returns a host without machines.
@@ -216,6 +218,7 @@ func (h *Host) start(m *machine) error {
 	h.starts++
 	m.port = serial.NewPort()
 	m.port.Connect(keyboard{h, m.ID})
+	m.used = booted
 	m.start, m.State, m.Started = h.starts, hypervisor.Running, h.Now()
 	return nil
 }

@@ -55,6 +55,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		"DeadMachineCanBeDestroyed":         (*host).deadMachineCanBeDestroyed,
 		"ConsoleIsHeldByMany":               (*host).consoleIsHeldByMany,
 		"ConsoleEndsWithTheMachine":         (*host).consoleEndsWithTheMachine,
+		"UsageIsThatOfARun":                 (*host).usageIsThatOfARun,
 		"BackupOfARunningMachine":           (*host).backupOfARunningMachine,
 		"BackupOfAMachineThatIsOff":         (*host).backupOfAMachineThatIsOff,
 		"BackupThatIsGivenUp":               (*host).backupThatIsGivenUp,

@@ -23,16 +23,17 @@ type Host struct {
 	links map[string]network.Link
 	plugs map[string]*os.File // the host's ends
 	cuts  map[string]int
+	flown map[string]network.Traffic
 	fail  func(do, id string) error
 }
 
 // NewHost returns a host without links.
 func NewHost() *Host {
-	return &Host{links: make(map[string]network.Link), plugs: make(map[string]*os.File), cuts: make(map[string]int)}
+	return &Host{links: make(map[string]network.Link), plugs: make(map[string]*os.File), cuts: make(map[string]int), flown: make(map[string]network.Traffic)}
 }
 
 // Fail has f asked before every change: "ensure", "plug", "cut", "destroy" of the link
-// id. Its error is returned instead of the change. Nil lets all succeed again.
+// id; and before "traffic" of all, with no id. Its error is returned instead of the change. Nil lets all succeed again.
 func (h *Host) Fail(f func(do, id string) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -48,6 +49,20 @@ func (h *Host) Crash() error {
 		err = errors.Join(err, h.remove(id))
 	}
 	return err
+}
+
+// Carry counts t as carried by a link, if there is one.
+func (h *Host) Carry(id string, t network.Traffic) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.links[id]; !ok {
+		return
+	}
+	sum := h.flown[id]
+	h.flown[id] = network.Traffic{
+		BytesIn: sum.BytesIn + t.BytesIn, BytesOut: sum.BytesOut + t.BytesOut,
+		PacketsIn: sum.PacketsIn + t.PacketsIn, PacketsOut: sum.PacketsOut + t.PacketsOut,
+	}
 }
 
 // Cuts returns how often the connections of a link were cut.
@@ -80,6 +95,7 @@ func (h *Host) ask(do, id string) error {
 
 func (h *Host) remove(id string) error {
 	delete(h.links, id)
+	delete(h.flown, id)
 	end := h.plugs[id]
 	delete(h.plugs, id)
 	if end == nil {
@@ -170,6 +186,21 @@ func (d *Driver) List(context.Context) ([]network.Link, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.SortedFunc(maps.Values(h.links), func(a, b network.Link) int { return cmp.Compare(a.ID, b.ID) }), nil
+}
+
+// Traffic implements [network.Driver].
+func (d *Driver) Traffic(context.Context) (map[string]network.Traffic, error) {
+	h := d.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.ask("traffic", ""); err != nil {
+		return nil, err
+	}
+	all := make(map[string]network.Traffic, len(h.links))
+	for id := range h.links {
+		all[id] = h.flown[id]
+	}
+	return all, nil
 }
 
 // Destroy implements [network.Driver].

@@ -34,6 +34,7 @@ const (
 	doPlug    = "plug"
 	doCut     = "cut"
 	doDestroy = "destroy"
+	doTraffic = "traffic"
 )
 
 type request struct {
@@ -48,6 +49,8 @@ type response struct {
 	Version int            `json:"version"`
 	Links   []network.Link `json:"links,omitempty"`
 	Error   *problem       `json:"error,omitempty"`
+
+	Traffic map[string]network.Traffic `json:"traffic,omitempty"` // by link
 }
 
 // problem is a fault on its way through the socket.

@@ -54,9 +54,11 @@ func TestVersion1IsSpokenForEver(t *testing.T) {
 	dir := open(t, h.Dir)
 	one := fmt.Sprintf(`{"id":"vm-1","address":"%v","mac":"52:54:00:00:01:01","ports":[{"number":8022,"protocol":"tcp"}]}`, h.address(1))
 	two := fmt.Sprintf(`{"id":"vm-2","address":"%v","mac":"52:54:00:00:01:02","ports":null}`, h.address(2))
+	nothing := `{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0}`
 	for _, step := range []struct{ say, want string }{
 		{`{"version":1,"do":"list"}`, `{"version":1,"links":[` + one + `]}`},
 		{`{"version":1,"do":"ensure","link":` + two + `,"allow":["10.0.0.0/8"]}`, `{"version":1}`},
+		{`{"version":1,"do":"traffic"}`, `{"version":1,"traffic":{"vm-1":` + nothing + `,"vm-2":` + nothing + `}}`},
 		{`{"version":1,"do":"list","later":"field"}`, `{"version":1,"links":[` + one + `,` + two + `]}`},
 		{`{"version":1,"do":"destroy","id":"vm-2"}`, `{"version":1}`},
 		{`{"version":1,"do":"plug","id":"vm-1"}`, `{"version":1}`},

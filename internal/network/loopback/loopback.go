@@ -135,6 +135,15 @@ func (d *Driver) List(ctx context.Context) ([]network.Link, error) {
 	return a.Links, err
 }
 
+// Traffic implements [network.Driver].
+func (d *Driver) Traffic(ctx context.Context) (map[string]network.Traffic, error) {
+	a, _, err := d.ask(ctx, request{Do: doTraffic})
+	if errors.Is(err, errNoSwitch) {
+		return nil, nil
+	}
+	return a.Traffic, err
+}
+
 // Cut implements [network.Driver].
 func (d *Driver) Cut(ctx context.Context, id string) error {
 	_, _, err := d.ask(ctx, request{Do: doCut, ID: id})

@@ -129,6 +129,8 @@ func (s *vmSwitch) handle(ctx context.Context, conn *net.UnixConn) {
 		err = s.ensure(ctx, *q.Link, q.Allow)
 	case q.Do == doList:
 		a.Links = s.list()
+	case q.Do == doTraffic:
+		a.Traffic = s.traffic()
 	case q.Do == doPlug:
 		file, err = s.plug(ctx, q.ID)
 	case q.Do == doCut:

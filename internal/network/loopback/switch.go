@@ -148,6 +148,16 @@ func (s *vmSwitch) list() []network.Link {
 	return list
 }
 
+func (s *vmSwitch) traffic() map[string]network.Traffic {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make(map[string]network.Traffic, len(s.links))
+	for id, l := range s.links {
+		all[id] = l.gateway.Traffic()
+	}
+	return all
+}
+
 // plug returns the VM's end of a new cable to a link.
 func (s *vmSwitch) plug(ctx context.Context, id string) (*os.File, error) {
 	s.mu.Lock()

@@ -3,8 +3,10 @@ package networktest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +48,7 @@ func Run(t *testing.T, host func(t *testing.T) Fixture) {
 		"impossible links are refused":         testInvalid,
 		"links are made at the same time":      testParallel,
 		"guest is a function of the link":      testGuest,
+		"links are counted by id":              testTraffic,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -247,6 +250,36 @@ func testParallel(t *testing.T, f Fixture) {
 	}
 	all.Wait()
 	wantList(t, d)
+}
+
+// testTraffic holds for a link without a VM: it has carried nothing that its VM sent.
+func testTraffic(t *testing.T, f Fixture) {
+	t.Helper()
+	wantTraffic(t, f.New())
+	one, two := f.link(1), f.link(2, tcp(8022))
+	ensure(t, f.New(), one, two)
+	d := f.New()
+	wantTraffic(t, d, one.ID, two.ID)
+	plug(t, d, one.ID)
+	wantTraffic(t, d, one.ID, two.ID)
+	destroy(t, d, one.ID)
+	wantTraffic(t, d, two.ID)
+}
+
+func wantTraffic(t *testing.T, d network.Driver, ids ...string) {
+	t.Helper()
+	got, err := d.Traffic(t.Context())
+	if err != nil {
+		t.Fatalf("Traffic: %v", err)
+	}
+	if !slices.Equal(slices.Sorted(maps.Keys(got)), ids) {
+		t.Errorf("Traffic = %+v, want that of %v", got, ids)
+	}
+	for id, carried := range got {
+		if carried.BytesOut != 0 || carried.PacketsOut != 0 {
+			t.Errorf("Traffic of %s = %+v, want nothing sent: no VM is there", id, carried)
+		}
+	}
 }
 
 func testGuest(t *testing.T, f Fixture) {

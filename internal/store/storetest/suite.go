@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		{"limits", limits},
 		{"history", histories},
 		{"billing", billing},
+		{"usage", usages},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {

@@ -67,6 +67,7 @@ type Gateway struct {
 	tcpIn     *Quota
 	tcpOut    *Quota
 	datagrams *datagrams
+	meter     meter
 
 	mu      sync.Mutex
 	doors   map[network.Port]io.Closer

@@ -80,6 +80,7 @@ func (g *Gateway) send(ctx context.Context, conn net.Conn) {
 		}
 		frames = frames[:0]
 		for p != nil {
+			g.meter.in.add(p.Size())
 			frames = binary.BigEndian.AppendUint32(frames, uint32(p.Size()))
 			for _, s := range p.AsSlices() {
 				frames = append(frames, s...)
@@ -113,6 +114,7 @@ func (g *Gateway) receive(conn net.Conn) {
 			frame.Release()
 			return
 		}
+		g.meter.out.add(int(n))
 		if !g.honest(frame.AsSlice()) {
 			frame.Release()
 			continue
