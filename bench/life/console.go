@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/cpucloud/cpucloud/bench/internal/report"
@@ -180,7 +180,7 @@ func (s *seat) press(ctx context.Context, i int) (float64, error) {
 func (s *seat) await(ctx context.Context, text string, within time.Duration) error {
 	limit := time.NewTimer(within)
 	defer limit.Stop()
-	for !bytes.Contains(s.seen, []byte(text)) {
+	for !strings.Contains(string(s.seen), text) {
 		select {
 		case more, open := <-s.said:
 			if !open {

@@ -184,6 +184,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.console(w, r, body)
 	case "POST /v1/vms/" + vmOf(r) + "/protect", "POST /v1/vms/" + vmOf(r) + "/unprotect":
 		s.protect(w, r)
+	case "PATCH /v1/vms/" + vmOf(r) + "/labels":
+		s.label(w, r, body)
 	case "GET /v1/metrics":
 		s.latest(w)
 	case "GET /v1/vms/" + vmOf(r) + "/metrics":

@@ -19,8 +19,8 @@ type act struct {
 	do                func(c *client.Client, ctx context.Context, id, requestID string) (client.Operation, error)
 
 	// What some have besides.
+	question string // of several, behind which they are named; "" for the verb
 	operands string // behind the VM's name
-	noun     string // before the verb, such as "snapshot "
 	flags    func(*pflag.FlagSet)
 	among    vmsOf                                                                // those that it is for, nil for those that are listed
 	prepare  func(ctx context.Context, cloud *client.Client, args []string) error // before it is done
@@ -34,7 +34,7 @@ func reboot(s *session.Session) *cobra.Command {
 		verb: "reboot", short: "Reboot a virtual machine",
 		long: "Ask the guest to power itself off, as by its power button, and start it again; one that has not\n" +
 			"gone within a minute is switched off. Disk, address and price stay.",
-		examples: []string{"cpucloud vm reboot web", "cpucloud vm reboot web --wait && cpucloud vm ssh web -- uptime"},
+		examples: []string{"cpucloud vm reboot web", "cpucloud vm reboot web --wait && cpucloud vm ssh web -- uptime", "cpucloud vm reboot -l env=test"},
 		do:       (*client.Client).RebootVM,
 	}.command(s)
 }
@@ -55,7 +55,7 @@ func shutdown(s *session.Session) *cobra.Command {
 		long: "Ask the guest to power itself off, as by its power button; one that has not gone within a minute is\n" +
 			"switched off. Disk and address stay. From its next epoch on it costs what they do, which\n" +
 			"`cpucloud vm show` tells; others may have its vCPUs and memory meanwhile.",
-		examples: []string{"cpucloud vm shutdown web", "cpucloud vm shutdown web --wait"},
+		examples: []string{"cpucloud vm shutdown web", "cpucloud vm shutdown web --wait", "cpucloud vm shutdown -l env=test"},
 		do:       (*client.Client).ShutdownVM,
 		tell: func(s *session.Session, v client.VM) {
 			from := "its next epoch"

@@ -22,7 +22,7 @@ func (a act) forSeveral(s *session.Session) *cobra.Command {
 		Use: a.verb + " NAME|ID...", Short: a.short,
 		Long: a.long + "\n\nWith --wait the exit code is 3 when it failed, or time is up before. Of several, one that refuses\n" +
 			"does not hold up the others.\n\n" + chosenBy,
-		Example:           session.Lines(append(a.examples, "cpucloud vm "+a.noun+a.verb+" -l env=test")...),
+		Example:           session.Lines(a.examples...),
 		Args:              target.args,
 		ValidArgsFunction: Names(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,7 +34,7 @@ func (a act) forSeveral(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if ok, err := target.agree(s, strings.ToUpper(a.verb[:1])+a.verb[1:], vms, dry); err != nil || !ok {
+			if ok, err := target.agree(s, cmp.Or(a.question, strings.ToUpper(a.verb[:1])+a.verb[1:]), vms, dry); err != nil || !ok {
 				return err
 			}
 			begun, failure := a.begin(cmd.Context(), s, dry.Of(cloud), vms)
