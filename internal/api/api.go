@@ -64,8 +64,6 @@ func (a *api) routes() {
 	a.lifeRoutes()
 	a.snapshotRoutes()
 	a.consoleRoutes()
-	handle(a, getVMMetrics, a.getVMMetrics)
-	handle(a, latestMetrics, a.latestMetrics)
 	a.exportRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)
@@ -75,6 +73,22 @@ func (a *api) routes() {
 	a.moneyRoutes()
 	a.limitRoutes()
 
+	a.providerRoutes()
+
+	handle(a, listAccounts, a.listAccounts)
+	handle(a, createAccount, a.createAccount)
+	a.payments()
+	handle(a, createJoinToken, a.createJoinToken)
+	handle(a, simulateFleet, a.simulateFleet)
+	handle(a, advanceClock, a.advanceClock)
+	handle(a, checkAll, a.checkAll)
+
+	handle(a, healthz, a.healthz)
+	handle(a, readyz, a.readyz)
+}
+
+// providerRoutes are what providers do with their servers.
+func (a *api) providerRoutes() {
 	handle(a, createProvider, a.createProvider)
 	handle(a, listProviders, a.listProviders)
 	handle(a, getListing, a.getListing)
@@ -89,17 +103,6 @@ func (a *api) routes() {
 	handle(a, benchmarkServer, a.benchmarkServer)
 	handle(a, terminateVM, a.terminateVM)
 	handle(a, getEarnings, a.getEarnings)
-
-	handle(a, listAccounts, a.listAccounts)
-	handle(a, createAccount, a.createAccount)
-	a.payments()
-	handle(a, createJoinToken, a.createJoinToken)
-	handle(a, simulateFleet, a.simulateFleet)
-	handle(a, advanceClock, a.advanceClock)
-	handle(a, checkAll, a.checkAll)
-
-	handle(a, healthz, a.healthz)
-	handle(a, readyz, a.readyz)
 }
 
 // moneyRoutes are what customers can know of their money.

@@ -167,7 +167,7 @@ func (c *cloud) report(phase vm.Phase) {
 		if c.disks == nil {
 			c.disks = map[string][]int64{}
 		}
-		all := append(c.disks[o.ID], o.Disk, o.Boots())
+		all := append(slices.Clone(c.disks[o.ID]), o.Disk, o.Boots())
 		slices.Sort(all)
 		c.disks[o.ID] = slices.DeleteFunc(slices.Compact(all), o.Purges)
 		for _, n := range c.disks[o.ID] {

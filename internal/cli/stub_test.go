@@ -190,8 +190,6 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.latest(w)
 	case "GET /v1/vms/" + vmOf(r) + "/metrics":
 		s.metrics(w, r)
-	case "PATCH /v1/vms/" + vmOf(r) + "/labels":
-		s.label(w, r, body)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PUT /v1/vms/" + vmOf(r) + "/ports":

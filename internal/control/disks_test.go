@@ -30,7 +30,7 @@ func (c *cloud) on(vmID string, disk int64, key hostkey.Key, others ...int64) vm
 	s := vm.Sighting{
 		ID: vmID, Generation: c.stored(vmID).Generation, Phase: vm.Ready, Disk: disk, Image: sumOf(fmt.Sprint(disk % 10)), HostKeys: []hostkey.Key{key},
 	}
-	numbers := append(others, disk)
+	numbers := append(slices.Clone(others), disk)
 	slices.Sort(numbers)
 	for _, n := range numbers {
 		s.Disks = append(s.Disks, vm.DiskSeen{Number: n, Bytes: 1 << 20})

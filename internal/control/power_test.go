@@ -176,7 +176,7 @@ func TestStartWithinLimits(t *testing.T) {
 		c.must("shutdown", first(c.operate(anna, id, vm.Shutdown, control.Shutdown)))
 		a.reports(vm.Halted, id)
 		c.pass(epoch)
-		limit := money.Amount(price - 1)
+		limit := price - 1
 		_, err := c.SetLimits(t.Context(), anna, account.Limits{Running: &limit})
 		c.must("SetLimits", err)
 		_, err = c.operate(anna, id, vm.Start, c.Start)

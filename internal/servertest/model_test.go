@@ -208,7 +208,7 @@ func TestLifeModel(t *testing.T) {
 
 func newWorld(t *testing.T, chance *rand.Rand) *world {
 	t.Helper()
-	w := &world{T: t, chance: chance, now: time.Now()} //nolint:forbidigo // the cloud's clock begins there
+	w := &world{T: t, chance: chance, now: time.Now()} // where the cloud's clock begins
 	w.cloud = servertest.Start(t, servertest.Options{TestClock: true, KeepDeleted: keep})
 	w.image = w.cloud.Demo()
 	w.agent, w.anna = w.cloud.Agent(), w.cloud.Customer("100000")
@@ -219,22 +219,26 @@ func newWorld(t *testing.T, chance *rand.Rand) *world {
 func (w *world) step() {
 	w.Helper()
 	alive := slices.DeleteFunc(slices.Clone(w.guests), func(g *guest) bool { return g.stage == gone })
-	switch {
-	case len(alive) == 0 || len(alive) < 3 && w.chance.IntN(4) == 0:
+	if len(alive) == 0 || len(alive) < 3 && w.chance.IntN(4) == 0 {
 		w.deploys()
-	case w.chance.IntN(12) == 0:
+		w.look()
+		return
+	}
+	g := alive[w.chance.IntN(len(alive))]
+	switch w.chance.IntN(14) {
+	case 0:
 		w.passes(time.Duration(w.chance.IntN(30)) * time.Hour)
-	case w.chance.IntN(12) == 0:
-		w.dropsDisk(alive[w.chance.IntN(len(alive))])
-	case w.chance.IntN(12) == 0:
-		w.fails(alive[w.chance.IntN(len(alive))])
-	case w.chance.IntN(12) == 0:
-		w.purges(alive[w.chance.IntN(len(alive))])
-	case w.chance.IntN(12) == 0:
-		w.drops(alive[w.chance.IntN(len(alive))])
+	case 1:
+		w.dropsDisk(g)
+	case 2:
+		w.fails(g)
+	case 3:
+		w.purges(g)
+	case 4:
+		w.drops(g)
 	default:
 		names := slices.Sorted(maps.Keys(actions))
-		w.acts(alive[w.chance.IntN(len(alive))], names[w.chance.IntN(len(names))])
+		w.acts(g, names[w.chance.IntN(len(names))])
 	}
 	w.look()
 }
@@ -295,7 +299,7 @@ func (w *world) acts(g *guest, name string) {
 	a, request := actions[name], w.request()
 	what := fmt.Sprintf("%s of %+v", name, *g)
 	if !a.allowed(g) || a.possible != nil && !a.possible(g) {
-		if _, err := a.do(w.Context(), w, g, request); err == nil && !slices.Contains(idempotent, name) && !(name == "delete" && g.stage == kept) {
+		if _, err := a.do(w.Context(), w, g, request); err == nil && !slices.Contains(idempotent, name) && (name != "delete" || g.stage != kept) {
 			w.Fatalf("%s was accepted", what)
 		}
 		return

@@ -67,7 +67,7 @@ func copyTo(target *os.File, path string) error {
 	}
 	head := make([]byte, 512)
 	if _, err := target.ReadAt(head, 0); err != nil || !bytes.HasPrefix(head, []byte("QFI\xfb")) {
-		return nil //nolint:nilerr // it is a raw disk, of which nothing is to be done
+		return nil // it is a raw disk, of which nothing is to be done
 	}
 	// A qcow2 file names what it lies on in these bytes, and its format in this extension.
 	clear(head[8:20])
