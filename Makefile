@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-net test-vm test-vm-full lint fuzz generate check \
-	bench bench-agent bench-boot bench-idle bench-market bench-money gauges release clean
+	bench bench-agent bench-boot bench-idle bench-life bench-market bench-money gauges release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ check: lint ## what CI runs
 	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
 	$(MAKE) --no-print-directory test
 
-bench: bench-agent bench-boot bench-idle bench-market bench-money ## run every bench
+bench: bench-agent bench-boot bench-idle bench-life bench-market bench-money ## run every bench
 
 bench-agent: deps deps-test build image ## what a server's agent adds to its VMs: starts, streams, ports, memory; as root
 	go run ./bench/agent
@@ -88,6 +88,9 @@ bench-boot: deps low-ports build image ## time from POST to SSH against a bare Q
 
 bench-idle: deps low-ports build image ## memory and CPU at rest
 	go run ./bench/idle
+
+bench-life: deps low-ports build image ## what is done to a VM in its life: reboots against a bare guest's, the console
+	go run ./bench/life
 
 bench-market: deps-test build ## searching and placing on up to 1,000,000 servers, against the least they can cost
 	go run ./bench/market

@@ -47,6 +47,8 @@ type PlacedDeployment struct {
 	// of #cloud-config, of a script that begins with #!, or of MIME multipart. The
 	// cloud never tells it again.
 	UserData string `json:"userData,omitempty"`
+	// Labels are what each VM is told apart by: see [Client.SetLabels].
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Quote holds price and places of a deployment for 60 to 300 seconds; 0 stands

@@ -47,7 +47,7 @@ func openKeeping(ctx context.Context, url string, servers int) (*keeping, error)
 	}
 	k.Service, err = control.New(ctx, control.Config{
 		Store: k.store, Now: func() time.Time { return k.now }, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
-		Epoch: 24 * time.Hour, Retention: time.Hour, Launch: time.Hour, Simulation: true, Gather: 20 * time.Millisecond,
+		Epoch: 24 * time.Hour, Retention: time.Hour, Launch: time.Hour, Simulation: true, Gather: 2 * time.Millisecond,
 	})
 	if err != nil {
 		return nil, errors.Join(err, k.close())
@@ -109,15 +109,15 @@ func (k *keeping) fill(ctx context.Context, servers int) error {
 
 const sshKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx1bmdmaXNobHVuZ2Zpc2hsdW5nZmlzaGx1bmdmaXNo anna@laptop"
 
-// pass lets time pass, minute by minute. Agents tell within some seconds, those of two
-// gatherings each minute, and what is due is put together. It returns how long that took.
-func (k *keeping) pass(ctx context.Context, d time.Duration, servers []metered) (time.Duration, error) {
+// pass lets time pass, with agents that tell each time a period is over: those of two
+// gatherings, and what is due is put together. It returns how long that took.
+func (k *keeping) pass(ctx context.Context, d, period time.Duration) (time.Duration, error) {
 	begun := report.Now()
 	for end := k.now.Add(d); k.now.Before(end); {
 		from := usage.SlotOf(k.now)
-		k.now = k.now.Add(time.Minute)
+		k.now = k.now.Add(period)
 		for half := range 2 {
-			if err := k.tell(ctx, servers[half*len(servers)/2:(half+1)*len(servers)/2], from); err != nil {
+			if err := k.tell(ctx, k.servers[half*len(k.servers)/2:(half+1)*len(k.servers)/2], from, period); err != nil {
 				return 0, err
 			}
 		}
@@ -128,15 +128,15 @@ func (k *keeping) pass(ctx context.Context, d time.Duration, servers []metered) 
 	return report.Now().Sub(begun), nil
 }
 
-// tell has servers tell of a minute at once.
-func (k *keeping) tell(ctx context.Context, servers []metered, from usage.Slot) error {
+// tell has servers tell of a period at once.
+func (k *keeping) tell(ctx context.Context, servers []metered, from usage.Slot, period time.Duration) error {
 	errs := make([]error, len(servers))
 	var all sync.WaitGroup
 	for i, m := range servers {
 		all.Go(func() {
 			r := usage.Report{At: k.now}
 			for _, l := range m.vms {
-				r.VMs = append(r.VMs, usage.OfVM{ID: l.id, Points: l.slots(from, usage.Slots(time.Minute))})
+				r.VMs = append(r.VMs, usage.OfVM{ID: l.id, Points: l.slots(from, usage.Slots(period))})
 			}
 			errs[i] = k.Meter(ctx, m.id, r)
 		})
@@ -145,8 +145,8 @@ func (k *keeping) tell(ctx context.Context, servers []metered, from usage.Slot) 
 	return errors.Join(errs...)
 }
 
-// bytes are those of a database.
-type bytes struct {
+// footprint are the bytes of a database.
+type footprint struct {
 	stored  int64 // in use: of files, less what they keep free
 	written int64 // to files since they were made: the log, and the database itself
 }
@@ -154,7 +154,7 @@ type bytes struct {
 // measure returns the bytes of a database. Those of SQLite's that were written are what
 // this process wrote; PostgreSQL's are its log, whose segments are written once, and what
 // is stored, which is written once more.
-func (k *keeping) measure(ctx context.Context, engine, url string) (b bytes, err error) {
+func (k *keeping) measure(ctx context.Context, engine, url string) (b footprint, err error) {
 	db, err := database.Open(engine, url)
 	if err != nil {
 		return b, err

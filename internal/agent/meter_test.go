@@ -86,7 +86,13 @@ func TestMetersOfCountersThatFall(t *testing.T) {
 	if len(got) != 0 {
 		t.Errorf("told %+v of counters that fell, want nothing", got)
 	}
-	got = s.reads(slot(2), used(noon, 6*time.Second, 1<<11), links(8))
+	got = s.reads(slot(2), used(noon, 6*time.Second, 1<<11), links(4)) // the network's alone
+	if len(got) != 1 || got[0].Known != [3]int64{1, 1, 0} {
+		t.Errorf("told %+v, want all but the network", got)
+	}
+	s.reads(slot(3), used(noon, 6*time.Second, 1<<11), links(5))
+	s.reads(slot(4), used(noon, 5*time.Second, 1<<10), links(5))
+	got = s.reads(slot(5), used(noon, 6*time.Second, 1<<11), links(8))
 	if len(got) != 1 || got[0].Sum[usage.CPU] != 1000 || got[0].Sum[usage.ReadBytes] != 1<<10 || got[0].Sum[usage.BytesOut] != 3 {
 		t.Errorf("told %+v, want what came after", got)
 	}

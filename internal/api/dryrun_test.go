@@ -146,6 +146,8 @@ func (s *scene) requests() map[string]request {
 		"deleteVM":              {s.key, "/v1/vms/" + s.vm, ""},
 		"protectVM":             {s.key, "/v1/vms/" + s.vm + "/protect", ""},
 		"unprotectVM":           {s.key, "/v1/vms/" + s.vm + "/unprotect", ""},
+		"setLabels":             {s.key, "/v1/vms/" + s.vm + "/labels", `{"labels": {"env": "prod"}}`},
+		"changeLabels":          {s.key, "/v1/vms/" + s.vm + "/labels", `{"labels": {"tier": "web"}}`},
 		"resetVM":               {s.key, "/v1/vms/" + s.vm + "/reset", ""},
 		"terminateVM":           {s.operator, "/v1/providers/Example%20Hosting/vms/" + s.vm + "/terminate", `{"reason": "abuse"}`},
 		"createAccount":         {s.operator, "/v1/admin/accounts", `{"name": "Bert"}`},

@@ -188,6 +188,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.latest(w)
 	case "GET /v1/vms/" + vmOf(r) + "/metrics":
 		s.metrics(w, r)
+	case "PATCH /v1/vms/" + vmOf(r) + "/labels":
+		s.label(w, r, body)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PUT /v1/vms/" + vmOf(r) + "/ports":
@@ -309,7 +311,7 @@ func (s *stub) list(w http.ResponseWriter, r *http.Request) {
 	}
 	found := []doc{}
 	for _, v := range s.vms {
-		if wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string)) {
+		if chooses(r, v) && (wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string))) {
 			found = append(found, v)
 		}
 	}

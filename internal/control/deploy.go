@@ -36,6 +36,8 @@ type Deployment struct {
 	// ImageChecksum is what the image has to have as it is downloaded: see
 	// vm.ParseChecksum. "" is for whatever is there.
 	ImageChecksum string `json:",omitempty"`
+	// Labels are those of each VM.
+	Labels vm.Labels `json:",omitempty"`
 	// UserData is what each VM is given to do at its first boot: see
 	// userdata.Check. It is the customer's secret.
 	UserData userdata.Text `json:",omitempty"`
@@ -136,7 +138,7 @@ func (d *Deployment) check() error {
 	return firstError(
 		checkRequestID(d.RequestID), checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
 		d.checkSource(), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
-		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup), userdata.Check(d.UserData),
+		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup), userdata.Check(d.UserData), vm.CheckLabels(d.Labels),
 	)
 }
 

@@ -156,14 +156,14 @@ func (s *Service) storeGroup(ctx context.Context, group []*order) (err error) {
 	s.shelf.filling.Lock()
 	defer s.shelf.filling.Unlock()
 	since := s.shelf.Revision()
-	resting := map[uint32]bool{}
+	resting := map[uint32]time.Time{}
 	for try := 0; try < groupTries; try++ {
 		err = s.tryGroup(ctx, group, since, try > 0, resting)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if r, rests := errors.AsType[restingError](err); rests && !resting[r.server] {
-			resting[r.server] = true
+		if r, rests := errors.AsType[restingError](err); rests && resting[r.server].IsZero() {
+			resting[r.server] = r.until
 			try-- // one server less each time, so it ends
 			continue
 		}
@@ -181,7 +181,7 @@ func (s *Service) storeGroup(ctx context.Context, group []*order) (err error) {
 // everything is the revision behind which all changes are, removals too.
 const everything = -1
 
-func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, careful bool, resting map[uint32]bool) error {
+func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, careful bool, resting map[uint32]time.Time) error {
 	b := &batch{Service: s, now: s.Now().UTC(), careful: careful, resting: resting, rehearse: store.Rehearsing(ctx)}
 	err := s.Store.WriteKnowing(ctx, payers(group), func(tx *store.Tx) error {
 		if err := s.catchUp(ctx, tx, since); err != nil {

@@ -78,6 +78,7 @@ func (b *batch) replace(ctx context.Context, v vm.VM, why string) (replaced bool
 	}
 	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Price = where.ID, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID, p.Price
 	v.Parts = partsOf(*p)
+	v.Trouble = vm.Trouble{} // of the server that it leaves
 	v.Full = v.Parts
 	v.State, v.Reason, v.Since, v.Deadline = vm.Next(v.State, vm.Replaced), "waiting for its server", b.now, b.now.Add(b.Launch)
 	v.Generation++

@@ -154,6 +154,7 @@ func (s *Service) money() []duty {
 		{"drains", "drains ended", s.EndDrains},
 		{"ports", "ports were changed back", s.RevertPorts},
 		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
+		{"remind", "VMs whose servers are not heard were told again", s.Remind},
 		{"operations", "gave up operations of VMs", s.EndOperations},
 		{"schedules", "snapshots on schedule were begun", s.RunSchedules},
 		{"disks", "disks are purged whose time is over", s.PurgeDisks},

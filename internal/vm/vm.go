@@ -78,6 +78,10 @@ type VM struct {
 
 	Protected bool // its customer doesn't want it deleted
 
+	Labels Labels // nil for none
+
+	Trouble Trouble // what its agent could not do yet
+
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
 
 	// UserData is what its guest is given to do at its first boot: its customer's
@@ -220,7 +224,9 @@ type Sighting struct {
 	// Unmade is the number of the disk that is ordered and can't be had, Reason says
 	// why; nil for none. The machine goes on with the disk that it has.
 	Unmade *int64 `json:"unmade,omitempty"`
-	Steps  []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// Retry says when what Reason tells of is tried again; nil when nothing is.
+	Retry *Retry `json:"retry,omitempty"`
+	Steps []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,

@@ -28,7 +28,7 @@ func TestMetrics(t *testing.T) { //nolint:paralleltest // see TestLife
 		return first.wrote >= file && first.out >= sent && first.cpu > 0.5
 	})
 	t.Logf("seen: %+v", first)
-	if first.wrote > 2*file || first.out > 2*sent || first.most > 3 {
+	if first.out > 2*sent || first.most > 3 { // what it wrote at its first boot is more than the file
 		t.Errorf("seen: %+v, want about what it did", first)
 	}
 
@@ -41,7 +41,7 @@ func TestMetrics(t *testing.T) { //nolint:paralleltest // see TestLife
 		return second.wrote >= first.wrote+file/2 // the new agent may have begun to count in the middle
 	})
 	t.Logf("seen: %+v", second)
-	if second.wrote > first.wrote+2*file || second.most > 3 {
+	if second.wrote >= 2*first.wrote || second.most > 3 {
 		t.Errorf("seen: %+v, want what it did, once", second)
 	}
 }

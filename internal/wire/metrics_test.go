@@ -87,6 +87,10 @@ func TestGarbageMetrics(t *testing.T) {
 	c, m := newControl(1), &meters{}
 	point := useful(1)
 	wide := usage.Append(nil, []usage.Point{{At: 4, Known: [3]int64{4, 4, 4}}}, 4)
+	crowd := make([]any, 4097)
+	for i := range crowd {
+		crowd[i] = map[string]any{"id": fmt.Sprint("0x", i), "points": usage.Append(nil, point, 1)}
+	}
 	for name, body := range map[string]any{
 		"no id":              told("", usage.Append(nil, point, 1)),
 		"a long id":          told(string(bytes.Repeat([]byte("a"), 65)), usage.Append(nil, point, 1)),
@@ -97,7 +101,7 @@ func TestGarbageMetrics(t *testing.T) {
 		"a VM twice": map[string]any{"at": "2026-03-01T12:00:00Z", "vms": []any{
 			map[string]any{"id": "0xA", "points": usage.Append(nil, point, 1)}, map[string]any{"id": "0xA", "points": usage.Append(nil, point, 1)},
 		}},
-		"too many VMs": map[string]any{"at": "2026-03-01T12:00:00Z", "vms": make([]map[string]any, 4097)},
+		"too many VMs": map[string]any{"at": "2026-03-01T12:00:00Z", "vms": crowd},
 	} {
 		status := c.post(t, m, body)
 		if status != http.StatusBadRequest && status != http.StatusUnprocessableEntity {

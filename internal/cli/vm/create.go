@@ -24,6 +24,7 @@ type wish struct {
 	export    string
 	checksum  string
 	userData  string
+	labels    []string
 	keys      []string
 	ports     []string
 	hostname  string
@@ -59,7 +60,7 @@ func create(s *session.Session) *cobra.Command {
 			"after an interruption, and the first answer is given again instead of more VMs.",
 		Example: session.Lines(
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
-			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
+			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db --label env=prod --label tier=db",
 			"cpucloud vm create worker --instances 3 --export exp_06h8k3a1r4c1r7f3m5t9d0b2ng --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
 			"cpucloud vm create web --quote quo_06abk5 --image https://example.org/os.qcow2 --image-checksum sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --dry-run",
 		),
@@ -74,6 +75,7 @@ func create(s *session.Session) *cobra.Command {
 	f.StringVar(&w.snapshot, "snapshot", "", "id of a snapshot that they are made of, instead of an image")
 	f.StringVar(&w.export, "export", "", "id of an export that they are made of, instead of an image")
 	f.StringVar(&w.checksum, "image-checksum", "", "sha256:HEX that the image has to have as it is downloaded")
+	f.StringArrayVar(&w.labels, "label", nil, "label of each VM, such as env=prod; may be given several times")
 	f.StringVar(&w.userData, "user-data", "", "file of what each VM does at its first boot; - is standard input")
 	f.StringArrayVar(&w.keys, "ssh-key", nil, "who may log in; may be given several times")
 	f.StringSliceVarP(&w.ports, "port", "p", nil, "port to open, such as 80 or 53/udp; may be given several times")
@@ -88,6 +90,7 @@ func create(s *session.Session) *cobra.Command {
 	session.CompleteFlag(cmd, "snapshot", s.Complete(availableSnapshots))
 	session.CompleteFlag(cmd, "export", s.Complete(exportWords))
 	session.CompleteFlag(cmd, "quote", cobra.NoFileCompletions)
+	session.CompleteFlag(cmd, "label", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "image", s.Complete(slugs))
 	return cmd
 }
@@ -111,7 +114,7 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	if w.dry {
 		return w.plan(ctx, s, cloud, d)
 	}
-	newer := w.quote != "" || w.snapshot != "" || w.export != "" || w.checksum != "" || w.userData != "" || len(w.want.News(cmd)) > 0
+	newer := w.quote != "" || w.snapshot != "" || w.export != "" || w.checksum != "" || w.userData != "" || len(w.labels) > 0 || len(w.want.News(cmd)) > 0
 	made, err := deploy(ctx, cloud, d, newer)
 	if client.Unreached(err) {
 		s.Notef("It is not known whether anything was made. Repeat the command with --request-id %s to make sure.", d.RequestID)
@@ -157,6 +160,9 @@ func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeploym
 		return d, badChecksum(w.checksum)
 	}
 	if d.UserData, err = readUserData(s, w.userData); err != nil {
+		return d, err
+	}
+	if d.Labels, err = parseLabels(w.labels); err != nil {
 		return d, err
 	}
 	if d.Placing, err = w.want.Request(); err != nil {

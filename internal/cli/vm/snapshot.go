@@ -27,7 +27,7 @@ func snapshot(s *session.Session) *cobra.Command {
 func createSnapshot(s *session.Session) *cobra.Command {
 	name := ""
 	return act{
-		verb: "create", short: "Take a snapshot of a virtual machine",
+		verb: "create", noun: "snapshot ", short: "Take a snapshot of a virtual machine",
 		long: "Copy the disk of a virtual machine as it is now, while it runs on. Where its guest has the QEMU guest agent the\n" +
 			"file systems are brought into order for that moment; else the copy is as after a power cut. What it takes of\n" +
 			"its server's storage is paid at the price of the virtual machine's own.",
