@@ -333,7 +333,9 @@ func TestErrandsOfOthers(t *testing.T) {
 			refused("another account's VM fetches it", server, get, fault.NotFound)
 		}
 		get.VM = x.deploy(x.anna)
-		refused("a new VM that is made of an image", x.a.id, get, fault.NotFound)
+		for _, server := range []string{x.a.id, other.id} {
+			refused("a new VM that is made of an image", server, get, fault.NotFound)
+		}
 		get.VM = x.deploy(bert)
 		x.must("a VM that names another account's export", x.db.Write(t.Context(), func(tx *store.Tx) error {
 			v, err := tx.VM(t.Context(), get.VM)
