@@ -7,7 +7,7 @@ FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test low-ports build image demo run test test-postgres test-race test-net test-vm test-vm-full lint fuzz generate check \
-	bench bench-agent bench-boot bench-idle bench-market bench-money gauges release clean
+	bench bench-agent bench-boot bench-idle bench-life bench-market bench-money gauges release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help: ## list the targets
 deps:
 	@deploy/install-packages.sh deploy/packages deploy/image/demo/packages
 
-deps-test: deps
+deps-test: deps $(TOOLS)/versitygw
 	@{ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && which nft ip strace mkfs.xfs mkfs.btrfs >/dev/null && [ -x /lib/systemd/systemd ] || deploy/install-packages.sh deploy/packages-test
 
 build: ## build bin/cpucloud
@@ -60,6 +60,10 @@ $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	@mkdir -p $(TOOLS)
 	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+$(TOOLS)/versitygw: tools/versitygw/go.mod tools/versitygw/go.sum
+	@mkdir -p $(TOOLS)
+	cd tools/versitygw && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ github.com/versity/versitygw/cmd/versitygw
+
 lint: $(TOOLS)/golangci-lint ## check style and import rules
 	$(TOOLS)/golangci-lint run --build-tags vm,vmfull,net ./...
 
@@ -74,7 +78,7 @@ check: lint ## what CI runs
 	@git diff --exit-code -- api || { echo 'error: api/ differs from what the code gives; commit the output of make generate' >&2; exit 1; }
 	$(MAKE) --no-print-directory test
 
-bench: bench-agent bench-boot bench-idle bench-market bench-money ## run every bench
+bench: bench-agent bench-boot bench-idle bench-life bench-market bench-money ## run every bench
 
 bench-agent: deps deps-test build image ## what a server's agent adds to its VMs: starts, streams, ports, memory; as root
 	go run ./bench/agent
@@ -84,6 +88,9 @@ bench-boot: deps low-ports build image ## time from POST to SSH against a bare Q
 
 bench-idle: deps low-ports build image ## memory and CPU at rest
 	go run ./bench/idle
+
+bench-life: deps low-ports build image ## what is done to a VM in its life: reboots against a bare guest's, the console
+	go run ./bench/life
 
 bench-market: deps-test build ## searching and placing on up to 1,000,000 servers, against the least they can cost
 	go run ./bench/market

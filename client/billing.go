@@ -16,6 +16,7 @@ import (
 // HistoryOptions narrow a history; the zero value of a member doesn't.
 type HistoryOptions struct {
 	VM       string   // id
+	Labels   string   // a selector of VMs, as of ListOptions
 	Kinds    []string // deposit, withdrawal, hold, charge, topup, refund, return
 	From, To time.Time
 	PageSize int // how many are asked for at once
@@ -67,6 +68,9 @@ func (o HistoryOptions) query() url.Values {
 	if o.VM != "" {
 		query.Set("vm", o.VM)
 	}
+	if o.Labels != "" {
+		query.Set("label", o.Labels)
+	}
 	if len(o.Kinds) > 0 {
 		query.Set("kind", strings.Join(o.Kinds, ","))
 	}
@@ -112,10 +116,14 @@ type SpendRow struct {
 }
 
 // Spend returns what the account's VMs cost by "vm", "day" or "resource": of this
-// month until now for zero times.
-func (c *Client) Spend(ctx context.Context, by string, from, to time.Time) (Spend, error) {
+// month until now for zero times. With selectors of labels, it is what those VMs cost
+// that all of them choose.
+func (c *Client) Spend(ctx context.Context, by string, from, to time.Time, labels ...string) (Spend, error) {
 	query := period(from, to)
 	query.Set("by", by)
+	if len(labels) > 0 {
+		query["label"] = labels
+	}
 	return get[Spend](ctx, c, "/v1/billing/spend", query)
 }
 

@@ -81,14 +81,27 @@ func TestRequests(t *testing.T) {
 		`GET /v1/vms?dcSlug=us-nyc-1&pagination%5Bpage%5D=2&pagination%5Bper_page%5D=10&status=Active%2CNew&terminatedAt=2026-01-31T12%3A00%3A00Z`: func(ctx context.Context, c *client.Client) (any, error) {
 			return c.VMs(ctx, client.ListOptions{Statuses: []string{"Active", "New"}, Datacenter: "us-nyc-1", TerminatedSince: since, Page: 2, PerPage: 10})
 		},
-		`GET /v1/vms/a%2Fb`:                func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },
-		`POST /v1/vms/a%2Fb/reboot`:        func(ctx context.Context, c *client.Client) (any, error) { return c.RebootVM(ctx, "a/b", "r") },
-		`POST /v1/vms/a/reset`:             func(ctx context.Context, c *client.Client) (any, error) { return c.ResetVM(ctx, "a", "") },
-		`POST /v1/vms/a%2Fb/protect`:       func(ctx context.Context, c *client.Client) (any, error) { return nil, c.ProtectVM(ctx, "a/b") },
-		`POST /v1/vms/a/unprotect`:         func(ctx context.Context, c *client.Client) (any, error) { return nil, c.UnprotectVM(ctx, "a") },
-		`GET /v1/vms/a%2Fb/operations`:     func(ctx context.Context, c *client.Client) (any, error) { return c.Operations(ctx, "a/b") },
-		`GET /v1/operations/op_1?wait=25s`: func(ctx context.Context, c *client.Client) (any, error) { return c.WaitOperation(ctx, "op_1") },
-		`GET /vms/v3/status?ids=a%2Cb`:     func(ctx context.Context, c *client.Client) (any, error) { return c.VMStatuses(ctx, "a", "b") },
+		`GET /v1/vms/a%2Fb`:          func(ctx context.Context, c *client.Client) (any, error) { return c.VM(ctx, "a/b") },
+		`POST /v1/vms/a%2Fb/reboot`:  func(ctx context.Context, c *client.Client) (any, error) { return c.RebootVM(ctx, "a/b", "r") },
+		`POST /v1/vms/a/reset`:       func(ctx context.Context, c *client.Client) (any, error) { return c.ResetVM(ctx, "a", "") },
+		`POST /v1/vms/a%2Fb/protect`: func(ctx context.Context, c *client.Client) (any, error) { return nil, c.ProtectVM(ctx, "a/b") },
+		`POST /v1/vms/a/unprotect`:   func(ctx context.Context, c *client.Client) (any, error) { return nil, c.UnprotectVM(ctx, "a") },
+		`POST /v1/vms/a%2Fb/reinstall {}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ReinstallVM(ctx, "a/b", client.Reinstall{}, "r")
+		},
+		`POST /v1/vms/a/reinstall {"image":"u","imageChecksum":"s","sshKeys":["k"],"userData":""}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ReinstallVM(ctx, "a", client.Reinstall{Image: new("u"), ImageChecksum: new("s"), SSHKeys: []string{"k"}, UserData: new("")}, "r")
+		},
+		`POST /v1/vms/a%2Fb/rescue {"sshKey":"k","image":"u"}`: func(ctx context.Context, c *client.Client) (any, error) {
+			return c.RescueVM(ctx, "a/b", client.Rescue{SSHKey: "k", Image: "u"}, "r")
+		},
+		`POST /v1/vms/a%2Fb/unrescue`:       func(ctx context.Context, c *client.Client) (any, error) { return c.UnrescueVM(ctx, "a/b", "r") },
+		`GET /v1/vms/a%2Fb/disks`:           func(ctx context.Context, c *client.Client) (any, error) { return c.Disks(ctx, "a/b") },
+		`POST /v1/vms/a%2Fb/disks/4/return`: func(ctx context.Context, c *client.Client) (any, error) { return c.ReturnDisk(ctx, "a/b", 4, "r") },
+		`DELETE /v1/vms/a%2Fb/disks/4`:      func(ctx context.Context, c *client.Client) (any, error) { return nil, c.PurgeDisk(ctx, "a/b", 4) },
+		`GET /v1/vms/a%2Fb/operations`:      func(ctx context.Context, c *client.Client) (any, error) { return c.Operations(ctx, "a/b") },
+		`GET /v1/operations/op_1?wait=25s`:  func(ctx context.Context, c *client.Client) (any, error) { return c.WaitOperation(ctx, "op_1") },
+		`GET /vms/v3/status?ids=a%2Cb`:      func(ctx context.Context, c *client.Client) (any, error) { return c.VMStatuses(ctx, "a", "b") },
 		`PATCH /vms/v3 {"updates":[{"id":"a","vmName":"b"},{"id":"c","openPorts":[]}]}`: func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.UpdateVMs(ctx, client.Update{ID: "a", Name: "b"}, client.Update{ID: "c", Ports: []client.Port{}})
 		},

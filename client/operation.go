@@ -104,8 +104,9 @@ func (c *Client) DeleteVM(ctx context.Context, id string, purge bool) (d Deletio
 }
 
 // DeletedVMs returns the VMs that were deleted and can be undeleted: see KeptUntil.
-func (c *Client) DeletedVMs(ctx context.Context) ([]VM, error) {
-	return get[[]VM](ctx, c, "/v1/vms", url.Values{"deleted": {"true"}})
+// With selectors of labels, it returns those that all of them choose.
+func (c *Client) DeletedVMs(ctx context.Context, labels ...string) ([]VM, error) {
+	return get[[]VM](ctx, c, "/v1/vms", url.Values{"deleted": {"true"}, "label": labels})
 }
 
 // Operations returns what was done to a VM, newest first.

@@ -42,10 +42,13 @@ type PlacedDeployment struct {
 	ImageChecksum string `json:"imageChecksum,omitempty"`
 	// Snapshot is what the VMs are made of in the place of an image, on the server where it is.
 	Snapshot string `json:"snapshot,omitempty"`
+	Export   string `json:"export,omitempty"` // id of an export that the VMs are made of, on whatever server
 	// UserData is what cloud-init does at the first boot of each VM: at most 16 KiB
 	// of #cloud-config, of a script that begins with #!, or of MIME multipart. The
 	// cloud never tells it again.
 	UserData string `json:"userData,omitempty"`
+	// Labels are what each VM is told apart by: see [Client.SetLabels].
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Quote holds price and places of a deployment for 60 to 300 seconds; 0 stands

@@ -47,44 +47,56 @@ type Payment struct {
 	Then    string    `json:"then"`    // its status after that: StatusInsufficientFunds or StatusTerminated
 }
 
+// Wait is something that a VM waits for.
+type Wait struct {
+	For   string     `json:"for"` // such as launch, operation, money; nothing for a VM that has ended
+	Why   string     `json:"why"`
+	Since time.Time  `json:"since"`
+	Until *time.Time `json:"until"` // when somebody acts; nil for a VM that has ended
+	Next  string     `json:"next"`  // what is tried until then, and done then
+}
+
 // VM is a virtual machine. Reason, Deadline, Payment, UnreachableSince, DrainedAt,
 // Hostname, SSHHostKeys and Timeline come with [Client.VM] and [Client.WaitVM] alone.
 type VM struct {
-	ID               string       `json:"id"`
-	Name             string       `json:"vmName"`
-	Status           string       `json:"status"`
-	Reason           string       `json:"reason,omitempty"`          // why it has this status
-	Deadline         *time.Time   `json:"deadline,omitzero"`         // when the cloud gives a waiting status up
-	Payment          *Payment     `json:"payment,omitzero"`          // what it waits for when it is short of money
-	UnreachableSince *time.Time   `json:"unreachableSince,omitzero"` // when its server was heard last, once that is too long ago; it runs on
-	DrainedAt        *time.Time   `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
-	PublicIP         *string      `json:"publicIp"`                  // nil while it has none
-	Hostname         string       `json:"hostname,omitempty"`
-	PortsTag         string       `json:"portsEtag,omitempty"`        // names the open ports, see PortChange
-	PortsRevertAt    *time.Time   `json:"portsRevertAt,omitzero"`     // when they are changed back unless confirmed; nil for never
-	Power            string       `json:"power,omitempty"`            // PowerOn, PowerStopping or PowerOff
-	PriceOff         Amount       `json:"pricePowerOff,omitempty"`    // per epoch while it is powered off
-	NextPrice        *Amount      `json:"nextPricePerEpoch,omitzero"` // from its next epoch on; nil for the same
-	KeptUntil        *time.Time   `json:"keptUntil,omitzero"`         // of a deleted one: until when it can be undeleted
-	Protected        bool         `json:"protected,omitempty"`        // it can't be deleted until it is unprotected
-	Operation        string       `json:"operation,omitempty"`        // id of the operation that goes on, "" for none
-	AllowedActions   []string     `json:"allowedActions,omitempty"`   // what can be done to it now
-	Ports            []Port       `json:"ports"`
-	OSImage          string       `json:"osImage"`
-	Datacenter       Datacenter   `json:"datacenter"`
-	Resources        []VMResource `json:"resources"`
-	PricePerEpoch    Amount       `json:"pricePerEpoch"`
-	ReservedBalance  Amount       `json:"reservedBalance"`
-	TotalSpent       Amount       `json:"totalSpent"`
-	CreatedAt        time.Time    `json:"createdAt"`
-	StatusChangedAt  time.Time    `json:"statusChangedAt"`
-	NextBillingAt    *time.Time   `json:"nextBillingAt"`
-	TerminatedAt     *time.Time   `json:"terminatedAt"`
-	SSHHostKeys      []HostKey    `json:"sshHostKeys,omitempty"`
-	Disk             *OwnDisk     `json:"disk,omitempty"`           // which one it has
-	Rescue           *Rescued     `json:"rescue,omitempty"`         // nil unless it is in rescue
-	RescueHostKeys   []HostKey    `json:"rescueHostKeys,omitempty"` // of the rescue system
-	Timeline         []Event      `json:"timeline,omitempty"`       // oldest first
+	ID               string            `json:"id"`
+	Name             string            `json:"vmName"`
+	Status           string            `json:"status"`
+	Reason           string            `json:"reason,omitempty"`          // why it has this status
+	Deadline         *time.Time        `json:"deadline,omitzero"`         // when the cloud gives a waiting status up
+	Waiting          *Wait             `json:"waiting,omitzero"`          // nil for a VM that is as it should be; of several, what is over first
+	AlsoWaiting      []Wait            `json:"alsoWaiting,omitempty"`     // the others
+	Payment          *Payment          `json:"payment,omitzero"`          // what it waits for when it is short of money
+	UnreachableSince *time.Time        `json:"unreachableSince,omitzero"` // when its server was heard last, once that is too long ago; it runs on
+	DrainedAt        *time.Time        `json:"drainedAt,omitzero"`        // when its provider will end it, with all that is on its server
+	PublicIP         *string           `json:"publicIp"`                  // nil while it has none
+	Hostname         string            `json:"hostname,omitempty"`
+	PortsTag         string            `json:"portsEtag,omitempty"`        // names the open ports, see PortChange
+	PortsRevertAt    *time.Time        `json:"portsRevertAt,omitzero"`     // when they are changed back unless confirmed; nil for never
+	Power            string            `json:"power,omitempty"`            // PowerOn, PowerStopping or PowerOff
+	PriceOff         Amount            `json:"pricePowerOff,omitempty"`    // per epoch while it is powered off
+	NextPrice        *Amount           `json:"nextPricePerEpoch,omitzero"` // from its next epoch on; nil for the same
+	KeptUntil        *time.Time        `json:"keptUntil,omitzero"`         // of a deleted one: until when it can be undeleted
+	Protected        bool              `json:"protected,omitempty"`        // it can't be deleted until it is unprotected
+	Labels           map[string]string `json:"labels,omitempty"`
+	Operation        string            `json:"operation,omitempty"`      // id of the operation that goes on, "" for none
+	AllowedActions   []string          `json:"allowedActions,omitempty"` // what can be done to it now
+	Ports            []Port            `json:"ports"`
+	OSImage          string            `json:"osImage"`
+	Datacenter       Datacenter        `json:"datacenter"`
+	Resources        []VMResource      `json:"resources"`
+	PricePerEpoch    Amount            `json:"pricePerEpoch"`
+	ReservedBalance  Amount            `json:"reservedBalance"`
+	TotalSpent       Amount            `json:"totalSpent"`
+	CreatedAt        time.Time         `json:"createdAt"`
+	StatusChangedAt  time.Time         `json:"statusChangedAt"`
+	NextBillingAt    *time.Time        `json:"nextBillingAt"`
+	TerminatedAt     *time.Time        `json:"terminatedAt"`
+	SSHHostKeys      []HostKey         `json:"sshHostKeys,omitempty"`
+	Disk             *OwnDisk          `json:"disk,omitempty"`           // which one it has
+	Rescue           *Rescued          `json:"rescue,omitempty"`         // nil unless it is in rescue
+	RescueHostKeys   []HostKey         `json:"rescueHostKeys,omitempty"` // of the rescue system
+	Timeline         []Event           `json:"timeline,omitempty"`       // oldest first
 }
 
 // OwnDisk names the disk that a VM has.
@@ -170,6 +182,7 @@ type ListOptions struct {
 	Statuses        []string
 	Datacenter      string    // slug
 	TerminatedSince time.Time // leaves out VMs that ended before
+	Labels          string    // a selector such as env=prod,tier!=web,owner,!temp
 	Page, PerPage   int       // from page 1
 }
 
@@ -204,6 +217,7 @@ func (c *Client) VMs(ctx context.Context, o ListOptions) ([]VM, error) {
 	}
 	set("status", strings.Join(o.Statuses, ","))
 	set("dcSlug", o.Datacenter)
+	set("label", o.Labels)
 	if !o.TerminatedSince.IsZero() {
 		set("terminatedAt", o.TerminatedSince.UTC().Format(time.RFC3339))
 	}

@@ -31,13 +31,6 @@ func TestLast(t *testing.T) {
 	}
 }
 
-func TestRatios(t *testing.T) {
-	t.Parallel()
-	if got := ratios([]float64{3, 1}, []float64{2, 4}); !slices.Equal(got, []float64{1.5, 0.25}) {
-		t.Errorf("ratios are %v", got)
-	}
-}
-
 func TestSpans(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)

@@ -41,7 +41,7 @@ func race(ctx context.Context, s *site, name string, vms int, bar string, rounds
 	}
 	figures := []report.Figure{
 		{Name: name + ".banner", Value: report.Median(value), Unit: "s", Floor: report.Median(floor), Bar: bar},
-		{Name: name + ".rounds", Value: report.Median(ratios(value, floor)), Unit: "ratio"},
+		{Name: name + ".rounds", Value: report.Median(report.Ratios(value, floor)), Unit: "ratio"},
 	}
 	for _, part := range []struct {
 		name string
@@ -58,15 +58,6 @@ func race(ctx context.Context, s *site, name string, vms int, bar string, rounds
 		figures = append(figures, report.Figure{Name: name + "." + part.name, Value: report.Median(values), Unit: "s"})
 	}
 	return report.Print(figures...)
-}
-
-// ratios returns the ratio of each round.
-func ratios(value, floor []float64) []float64 {
-	each := make([]float64, len(value))
-	for i := range value {
-		each[i] = value[i] / floor[i]
-	}
-	return each
 }
 
 // round times both sides, in seconds; they take turns at being first.
@@ -86,7 +77,7 @@ func (s *site) round(ctx context.Context, vms int, bareFirst bool) (value lap, f
 // SSH.
 func (s *site) timeCloud(ctx context.Context, vms int) (lap, error) {
 	begin := report.Now()
-	ids, err := s.deploy(ctx, vms)
+	ids, err := s.Order(ctx, vms)
 	if err != nil {
 		return lap{}, err
 	}

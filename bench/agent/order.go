@@ -63,7 +63,7 @@ func benchOrder(ctx context.Context, s *site, o options) error {
 // order has one VM started and returns how long the agent took and how long each
 // stage, in milliseconds.
 func (s *site) order(ctx context.Context) (took float64, each []float64, err error) {
-	ids, err := s.deploy(ctx, 1)
+	ids, err := s.Order(ctx, 1)
 	if err != nil {
 		return 0, nil, err
 	}

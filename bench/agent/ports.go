@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	sshPort    = 22
 	firstPort  = 20_000 // of those that are opened; nobody listens there
 	coldPorts  = 2
 	knockEvery = 5 * time.Millisecond
@@ -25,15 +26,15 @@ const (
 // before it has come to it.
 func benchPorts(ctx context.Context, s *site, o options) (err error) {
 	report.Progress("ports: %d changes, one at a time", o.patches)
-	g, err := s.guest(ctx)
+	g, err := s.Guest(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Delete(context.WithoutCancel(ctx), g.id)) }()
+	defer func() { err = errors.Join(err, s.Delete(context.WithoutCancel(ctx), g.ID)) }()
 	var took, near []float64
 	for i := range coldPorts + o.patches {
-		at := netip.AddrPortFrom(g.ssh.Addr(), uint16(firstPort+i)) //nolint:gosec // some hundred at most
-		if err := s.open(ctx, g.id, at.Port()); err != nil {
+		at := netip.AddrPortFrom(g.SSH.Addr(), uint16(firstPort+i)) //nolint:gosec // some hundred at most
+		if err := s.open(ctx, g.ID, at.Port()); err != nil {
 			return err
 		}
 		begin := report.Now()

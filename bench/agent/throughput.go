@@ -34,12 +34,12 @@ func benchThroughput(ctx context.Context, s *site, o options) (err error) {
 		return nil
 	}
 	report.Progress("throughput: two guests")
-	g, err := s.guest(ctx)
+	g, err := s.Guest(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Delete(context.WithoutCancel(ctx), g.id)) }()
-	if err := s.open(ctx, g.id, sinkPort, sourcePort); err != nil {
+	defer func() { err = errors.Join(err, s.Delete(context.WithoutCancel(ctx), g.ID)) }()
+	if err := s.open(ctx, g.ID, sinkPort, sourcePort); err != nil {
 		return err
 	}
 	b, stop, err := s.bareGuest(ctx)
@@ -47,8 +47,9 @@ func benchThroughput(ctx context.Context, s *site, o options) (err error) {
 		return err
 	}
 	defer stop()
-	for _, one := range []guest{g, b} {
-		if _, err := s.key.Run(ctx, s.image.Username, one.ssh, serving); err != nil {
+	guests := []netip.AddrPort{g.SSH, b}
+	for _, one := range guests {
+		if _, err := s.Key.Run(ctx, s.Image.Username, one, serving); err != nil {
 			return fmt.Errorf("have a guest send and receive: %w", err)
 		}
 	}
@@ -62,7 +63,7 @@ func benchThroughput(ctx context.Context, s *site, o options) (err error) {
 			rates := [2]float64{}
 			for k := range 2 {
 				one := (i + k) % 2 // they take turns at being first
-				at := netip.AddrPortFrom([]guest{g, b}[one].ssh.Addr(), way.port)
+				at := netip.AddrPortFrom(guests[one].Addr(), way.port)
 				if rates[one], err = way.move(ctx, at, o.transfer); err != nil {
 					return fmt.Errorf("%s: %w", at, err)
 				}
@@ -72,7 +73,7 @@ func benchThroughput(ctx context.Context, s *site, o options) (err error) {
 		}
 		err := report.Print(
 			report.Figure{Name: "throughput." + way.name, Value: report.Median(value), Unit: "Mbit/s", Floor: report.Median(floor), Bar: ">=0.9"},
-			report.Figure{Name: "throughput." + way.name + ".rounds", Value: report.Median(ratios(value, floor)), Unit: "ratio"},
+			report.Figure{Name: "throughput." + way.name + ".rounds", Value: report.Median(report.Ratios(value, floor)), Unit: "ratio"},
 		)
 		if err != nil {
 			return err

@@ -4,52 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os"
 	"slices"
 
 	"github.com/cpucloud/cpucloud/bench/internal/bare"
 	"github.com/cpucloud/cpucloud/bench/internal/cloud"
-	"github.com/cpucloud/cpucloud/bench/internal/login"
 	"github.com/cpucloud/cpucloud/bench/internal/report"
+	"github.com/cpucloud/cpucloud/bench/internal/rig"
 	"github.com/cpucloud/cpucloud/client"
 )
 
 // race is a cloud and a bare QEMU that boot the same image in turns.
-type race struct {
-	*cloud.Cloud
-	bare  *bare.Machine
-	image client.Image
-	key   login.Identity
-	begun int
-}
+type race struct{ *rig.Rig }
 
 // lap is how long the cloud took, in seconds from POST on.
 type lap struct{ posted, started, active, ssh float64 }
 
 func benchBoot(ctx context.Context, binary, images string, rounds int) (err error) {
 	report.Progress("boot: starting a cloud")
-	c, err := cloud.Start(ctx, cloud.Config{Binary: binary, Images: images, Flags: cloud.Loopback()})
-	if err != nil {
+	var r race
+	if r.Rig, err = rig.Open(ctx, cloud.Config{Binary: binary, Images: images, Flags: cloud.Loopback()}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Close(ctx)) }()
-	dir, err := os.MkdirTemp("", "cpucloud-bench.")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	r := &race{Cloud: c}
-	if r.key, err = login.NewIdentity(); err != nil {
-		return err
-	}
-	if r.image, err = c.Image(ctx); err != nil {
-		return err
-	}
-	report.Progress("boot: one VM to fetch the image and to see how QEMU is called")
-	if err := r.warmUp(ctx, dir); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, r.Close(ctx)) }()
 	var laps []lap
 	var floor []float64
 	for i := range rounds {
@@ -80,24 +56,8 @@ func figures(laps []lap, floor []float64) []report.Figure {
 	}
 }
 
-// warmUp runs one VM, and makes the bare side of it.
-func (r *race) warmUp(ctx context.Context, dir string) error {
-	_, v, err := r.deploy(ctx)
-	if err != nil {
-		return err
-	}
-	qemu, err := r.QEMU(v.ID)
-	if err != nil {
-		return err
-	}
-	if r.bare, err = bare.Of(ctx, qemu, dir); err != nil {
-		return fmt.Errorf("see how the cloud calls QEMU: %w", err)
-	}
-	return r.Delete(ctx, v.ID)
-}
-
 // round times both sides; they take turns at being first.
-func (r *race) round(ctx context.Context, bareFirst bool) (l lap, floor float64, err error) {
+func (r race) round(ctx context.Context, bareFirst bool) (l lap, floor float64, err error) {
 	if bareFirst {
 		if floor, err = r.timeBare(ctx); err != nil {
 			return l, floor, err
@@ -109,7 +69,7 @@ func (r *race) round(ctx context.Context, bareFirst bool) (l lap, floor float64,
 	return l, floor, err
 }
 
-func (r *race) timeCloud(ctx context.Context) (lap, error) {
+func (r race) timeCloud(ctx context.Context) (lap, error) {
 	l, v, err := r.deploy(ctx)
 	if err != nil {
 		return l, err
@@ -118,24 +78,23 @@ func (r *race) timeCloud(ctx context.Context) (lap, error) {
 }
 
 // deploy deploys a VM and logs in.
-func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
-	r.begun++
+func (r race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 	begin := report.Now()
 	since := func() float64 { return report.Now().Sub(begin).Seconds() }
-	made, err := r.Deploy(ctx, cloud.Deployment(fmt.Sprintf("bench-%d", r.begun), r.image.DownloadURL, r.key.Line, 1))
+	ids, err := r.Order(ctx, 1)
 	if err != nil {
 		return l, v, err
 	}
 	l.posted = since()
-	if v, err = r.Active(ctx, made[0].ID); err != nil {
+	if v, err = r.Active(ctx, ids[0]); err != nil {
 		return l, v, err
 	}
 	l.active = since()
-	address, err := netip.ParseAddr(v.Address())
+	at, err := rig.SSH(v)
 	if err != nil {
 		return l, v, err
 	}
-	if err := r.key.Login(ctx, r.image.Username, netip.AddrPortFrom(address, 22), begin); err != nil {
+	if err := r.Key.Login(ctx, r.Image.Username, at, begin); err != nil {
 		return l, v, err
 	}
 	l.ssh = since()
@@ -146,8 +105,8 @@ func (r *race) deploy(ctx context.Context) (l lap, v client.VM, err error) {
 
 // timeBare returns how long a bare QEMU takes from its start to a login. It
 // finds its disk made.
-func (r *race) timeBare(ctx context.Context) (float64, error) {
-	if err := r.bare.Prepare(ctx); err != nil {
+func (r race) timeBare(ctx context.Context) (float64, error) {
+	if err := r.Bare.Prepare(ctx); err != nil {
 		return 0, err
 	}
 	card, err := bare.Forward(ctx)
@@ -155,13 +114,13 @@ func (r *race) timeBare(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	begin := report.Now()
-	stop, err := r.bare.Start(ctx, card)
+	stop, err := r.Bare.Start(ctx, card)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	if err := r.key.Login(ctx, r.image.Username, card.SSH, begin); err != nil {
-		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.bare.Said())
+	if err := r.Key.Login(ctx, r.Image.Username, card.SSH, begin); err != nil {
+		return 0, fmt.Errorf("bare QEMU: %w: %s", err, r.Bare.Said())
 	}
 	return report.Now().Sub(begin).Seconds(), nil
 }

@@ -145,8 +145,8 @@ func (k *keeping) tell(ctx context.Context, servers []metered, from usage.Slot, 
 	return errors.Join(errs...)
 }
 
-// bytes are those of a database.
-type bytes struct {
+// footprint are the bytes of a database.
+type footprint struct {
 	stored  int64 // in use: of files, less what they keep free
 	written int64 // to files since they were made: the log, and the database itself
 }
@@ -154,7 +154,7 @@ type bytes struct {
 // measure returns the bytes of a database. Those of SQLite's that were written are what
 // this process wrote; PostgreSQL's are its log, whose segments are written once, and what
 // is stored, which is written once more.
-func (k *keeping) measure(ctx context.Context, engine, url string) (b bytes, err error) {
+func (k *keeping) measure(ctx context.Context, engine, url string) (b footprint, err error) {
 	db, err := database.Open(engine, url)
 	if err != nil {
 		return b, err

@@ -33,6 +33,7 @@ type host struct {
 	hypervisor *qemu.Driver
 	network    network.Driver
 	images     *image.Cache
+	store      *http.Client // reaches stores of exports
 	flags      hostFlags
 	pool       netip.Prefix
 	roots      *x509.CertPool // who is believed; nil is the system's list
@@ -55,6 +56,11 @@ func openHost(ctx context.Context, dir string, flags hostFlags, trusted []string
 	if err := flags.net.keep(dir); err != nil {
 		return nil, err
 	}
+	door, err := guardOf(flags.images, trusted, h.roots)
+	if err != nil {
+		return nil, err
+	}
+	h.store = door.Client()
 	h.images, err = openImages(imagesDir(dir), flags.images, trusted, h.roots, log)
 	return h, err
 }
@@ -154,7 +160,7 @@ func warnOfPorts(w io.Writer) {
 // client means one with defaults.
 func (h *host) agent(url string, client *http.Client, inv capacity.Inventory) *agent.Agent {
 	c := agent.Config{
-		Dir: h.dir, URL: url, HTTP: client, Hypervisor: h.hypervisor, Network: h.network, Disks: h.images, Inventory: inv,
+		Dir: h.dir, URL: url, HTTP: client, Hypervisor: h.hypervisor, Network: h.network, Disks: h.images, Store: h.store, Inventory: inv,
 		Log: h.log, Now: time.Now, Rand: rand.Reader, OnRequest: h.flags.benchmark != benchmarkAuto,
 	}
 	if h.flags.benchmark != benchmarkOff {

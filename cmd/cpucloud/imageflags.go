@@ -29,8 +29,8 @@ func (i *imageFlags) register(flags *pflag.FlagSet) {
 // registerKeeping adds those that are of use without an agent, too.
 func (i *imageFlags) registerKeeping(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&i.mirrors, "mirror", nil, "fetch images from elsewhere: URL-PREFIX=OTHER-PREFIX (repeatable)")
-	flags.StringArrayVar(&i.allow, "allow-host", nil, "a private host that images may be fetched from, HOST or HOST:PORT (repeatable)")
-	flags.StringArrayVar(&i.deny, "deny-network", nil, "a network of yours that images must not be fetched from, though it is public: PREFIX (repeatable)")
+	flags.StringArrayVar(&i.allow, "allow-host", nil, "a private host that images may be fetched from, or that exports may be kept at: HOST or HOST:PORT (repeatable)")
+	flags.StringArrayVar(&i.deny, "deny-network", nil, "a network of yours that images and exports must not be fetched from, though it is public: PREFIX (repeatable)")
 	flags.Int64Var(&i.quota, "image-quota", 256, "GiB of disk that images may take")
 	flags.Int64Var(&i.soft, "image-soft-quota", 0, "GiB from which on images that were not used for longest are removed (0: four fifths of --image-quota)")
 	flags.DurationVar(&i.maxAge, "image-max-age", 7*24*time.Hour, "remove images that were not used for so long")

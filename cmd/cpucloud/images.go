@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ func openImages(dir string, flags imageFlags, trusted []string, roots *x509.Cert
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
-	denied, err := flags.denied()
+	door, err := guardOf(flags, trusted, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -39,9 +40,19 @@ func openImages(dir string, flags imageFlags, trusted []string, roots *x509.Cert
 		mirrors = append(mirrors, image.Mirror{Prefix: prefix, Replacement: replacement})
 	}
 	return image.New(image.Config{
-		Dir: dir, Guard: guard.New(guard.Config{Allow: append(trusted, flags.allow...), Deny: denied, RootCAs: roots}), Private: flags.allow,
+		Dir: dir, Guard: door, Private: flags.allow,
 		Mirrors: mirrors, Quota: flags.quota << 30, Soft: flags.soft << 30, MaxAge: flags.maxAge, Log: log, Now: time.Now,
 	})
+}
+
+// guardOf returns what decides which servers may be asked for images, and which stores
+// for exports.
+func guardOf(flags imageFlags, trusted []string, roots *x509.CertPool) (*guard.Guard, error) {
+	denied, err := flags.denied()
+	if err != nil {
+		return nil, err
+	}
+	return guard.New(guard.Config{Allow: slices.Concat(trusted, flags.allow), Deny: denied, RootCAs: roots}), nil
 }
 
 // run runs the agent of this machine, and beside it what commands ask it for and

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/cli"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
@@ -35,6 +36,7 @@ type cloudFlags struct {
 	rest        time.Duration
 	fee         string
 	limits      limitFlags
+	archive     archiveFlags
 	verbose     bool
 
 	tlsCert string
@@ -54,6 +56,7 @@ func (c *cloudFlags) register(flags *pflag.FlagSet, data string) {
 	flags.DurationVar(&c.grace, "grace", 0, "how long a VM runs on with an epoch unpaid before it is powered off")
 	flags.StringVar(&c.fee, "fee", "0", "what the platform keeps of what providers earn, in percent, such as 2.5")
 	c.limits.register(flags)
+	c.archive.register(flags)
 	flags.DurationVar(&c.rest, "address-rest", 10*time.Minute, "how long the address of a VM that has ended is given to no other account")
 	flags.DurationVar(&c.retention, "retention", 7*24*time.Hour, "how long the disk of an unpaid VM is kept")
 	flags.DurationVar(&c.keepDeleted, "keep-deleted", 24*time.Hour, "how long the disk and the address of a deleted VM are kept, so that it can be undeleted; 0 for not at all")
@@ -86,6 +89,10 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	if err != nil {
 		return nil, err
 	}
+	store, exports, err := c.archive.open(sys)
+	if err != nil {
+		return nil, err
+	}
 	database := c.database
 	if database == "" {
 		database = sys.Env("CPUCLOUD_DATABASE")
@@ -93,11 +100,26 @@ func (c *cloudFlags) start(ctx context.Context, f *folder, sys cli.IO, log *slog
 	if database == "" {
 		database = f.file("cloud.db")
 	}
-	return server.Start(ctx, server.Config{
+	s, err := server.Start(ctx, server.Config{
 		Listen: c.listen, PublicURL: c.publicURL, Database: database, Images: c.images, Version: version(),
 		Epoch: c.epoch, Grace: c.grace, Retention: c.retention, KeepDeleted: c.keepDeleted, KeepDisks: c.keepDisks, RescueImage: c.rescue, AddressRest: c.rest, Fee: fee, Limits: limits, TestClock: c.clock == "test", Simulation: c.simulation, SimulatedBoot: c.simulatedBoot,
+		Archive: store, ExportLimits: exports,
 		TLSCert: c.tlsCert, TLSKey: c.tlsKey, Now: time.Now, Rand: rand.Reader, Log: log,
 	})
+	if err == nil && store != nil {
+		report(ctx, sys.Err, store)
+	}
+	return s, err
+}
+
+// report tells an operator whether the store of exports can be used. One that can't keeps
+// nothing but exports from working.
+func report(ctx context.Context, w io.Writer, store *s3.Store) {
+	if err := store.Check(ctx); err != nil {
+		fmt.Fprintf(w, "Warning: snapshots can't be exported: %s\n", fault.Message(err))
+		return
+	}
+	fmt.Fprintf(w, "Snapshots are exported to %s\n", store.Location())
 }
 
 func (c *cloudFlags) logger(w io.Writer) *slog.Logger {
@@ -131,7 +153,8 @@ to join with ` + "`cpucloud admin token create`" + `, or let its provider make o
 
 Agents and customers on other machines need https: give a certificate with
 --tls-cert and --tls-key, or put a proxy with one in front.`,
-		Example: `  cpucloud server --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --public-url https://cloud.example.org
+		Example: `  cpucloud server --archive 's3://backups/cloud?endpoint=https://s3.example.org&region=eu-central-1' --archive-keys keys.env
+  cpucloud server --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --public-url https://cloud.example.org
   cpucloud server --data /var/lib/cpucloud --listen 127.0.0.1:8080 --public-url https://cloud.example.org
   CPUCLOUD_DATABASE=postgres://… cpucloud server --listen 0.0.0.0:8080`,
 		Args: cobra.NoArgs,

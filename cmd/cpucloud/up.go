@@ -82,7 +82,11 @@ func (u *up) serve(ctx context.Context, f *folder, s *server.Server, log *slog.L
 	}
 	u.host.anyRAM = true
 	u.host.caFile = u.cloud.tlsCert // images of this control plane are fetched from it
-	h, err := openHost(ctx, f.path, u.host, []string{hostPort(s.URL)}, log)
+	trusted := []string{hostPort(s.URL)}
+	if store := s.Control.Archive; store != nil {
+		trusted = append(trusted, store.Location().Host()) // who starts both may have it on this machine
+	}
+	h, err := openHost(ctx, f.path, u.host, trusted, log)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,10 @@ type Config struct {
 	LookEvery  time.Duration                               // 5 s if 0: how often an idle agent looks at its machines
 	ReadyAfter time.Duration                               // 10 min if 0: when a machine that says nothing is taken as ready
 
+	// Store reaches the store of exports by links that the control plane gives; nil
+	// means that nothing is exported from here, nor made of exports.
+	Store *http.Client
+
 	// Measure takes a benchmark, beside all else; nil means none is ever taken.
 	Measure func(context.Context) (capacity.Measured, error)
 	// OnRequest keeps the agent from taking one before it is asked to.
@@ -111,7 +115,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	sampler := newSampler(a.config, client)
 	others.Go(func() { sampler.read(ctx) })
 	others.Go(func() { sampler.tell(ctx) })
-	newKeeper(a.config, f, b).run(ctx)
+	others.Go(func() { newExporter(a.config, f, b, client).run(ctx) })
+	newKeeper(a.config, f, b, client).run(ctx)
 	others.Wait()
 	return nil
 }

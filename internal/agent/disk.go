@@ -102,7 +102,7 @@ func (f *folder) bases(id string) ([]int64, error) {
 	}
 	var found []int64
 	for _, file := range files {
-		for _, name := range []string{baseFile, snapshotBase} {
+		for _, name := range []string{baseFile, snapshotBase, importFile, importNote, importBase} {
 			if n, ok := numberOf(name, file.Name()); ok && !slices.Contains(found, n) {
 				found = append(found, n)
 			}
@@ -130,8 +130,8 @@ func (f *folder) purge(id string, n int64) error {
 
 // discard removes what is kept beside disk n of a VM, which is not there.
 func (f *folder) discard(id string, n int64) error {
-	for _, name := range []string{filepath.Join(vmsDir, id, numbered(snapshotBase, n)), instanceName(id, n), baseName(id, n), userDataName(id, n)} {
-		if err := f.remove(name); err != nil {
+	for _, file := range []string{snapshotBase, importFile, importNote, importBase, instanceFile, baseFile, userDataFile} {
+		if err := f.remove(filepath.Join(vmsDir, id, numbered(file, n))); err != nil {
 			return fmt.Errorf("purge disk %d: %w", n, err)
 		}
 	}
@@ -158,6 +158,11 @@ func (k *keeper) disk(ctx context.Context, o vm.Order, n int64, base image.Base)
 			return hypervisor.Disk{}, err
 		}
 		k.book.tell(ctx, o.ID, keyOf("disk", n), fmt.Sprintf("disk of %d GiB made", gib))
+	}
+	if made == cloned { // a copy doesn't need what it was made of
+		if err := k.folder.remove(filepath.Join(vmsDir, o.ID, numbered(importBase, n))); err != nil {
+			return hypervisor.Disk{}, err
+		}
 	}
 	return k.form(o, n, made, base), nil
 }

@@ -11,13 +11,14 @@ import (
 // keeper makes the server agree with the list.
 type keeper struct {
 	Config
-	folder *folder
-	book   *book
-	slots  chan struct{}      // bounds the machines that are started at once
-	copies chan struct{}      // bounds the snapshots that are made at once
-	busy   map[string]*worker // by VM, and what is done beside; only run's goroutine touches it
-	pruned time.Time          // when images were last pruned
-	clones bool               // whether new disks are clones of images
+	folder  *folder
+	book    *book
+	errands errands            // asks for what exports need
+	slots   chan struct{}      // bounds the machines that are started at once
+	copies  chan struct{}      // bounds the snapshots that are made at once
+	busy    map[string]*worker // by VM, and what is done beside; only run's goroutine touches it
+	pruned  time.Time          // when images were last pruned
+	clones  bool               // whether new disks are clones of images
 }
 
 // worker is one task in work.
@@ -29,9 +30,9 @@ type worker struct {
 	done   chan struct{}
 }
 
-func newKeeper(c Config, f *folder, b *book) *keeper {
+func newKeeper(c Config, f *folder, b *book, e errands) *keeper {
 	return &keeper{
-		Config: c, folder: f, book: b, slots: make(chan struct{}, c.Launches), copies: make(chan struct{}, copiesAtOnce), busy: map[string]*worker{},
+		Config: c, folder: f, book: b, errands: e, slots: make(chan struct{}, c.Launches), copies: make(chan struct{}, copiesAtOnce), busy: map[string]*worker{},
 		clones: c.Disks.Clones(filepath.Join(f.path, vmsDir)),
 	}
 }

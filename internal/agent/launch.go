@@ -129,7 +129,12 @@ func (k *keeper) base(ctx context.Context, o vm.Order, n int64) (image.Base, err
 		return base, errors.New("there is a disk, but the record of its base is lost")
 	}
 	if from := materialOf(o, n).from; from != "" {
-		if base, err = k.restored(ctx, o.ID, n, from); err != nil {
+		if vm.IsExport(from) {
+			base, err = k.imported(ctx, o, n)
+		} else {
+			base, err = k.restored(ctx, o.ID, n, from)
+		}
+		if err != nil {
 			return base, err
 		}
 		return base, k.folder.write(baseName(o.ID, n), base, true)

@@ -227,7 +227,7 @@ func (h host) do(task agent.Task, steps int) {
 			func() { s.Machine = "" }, func() { s.Link = nil }, func() { s.Files, s.Disks = false, nil },
 			func() { s = agent.Sight{ID: s.ID, Generation: o.Generation} },
 		}
-	case agent.Quarantine:
+	case agent.Quarantine, agent.Save, agent.Discard:
 	}
 	for _, f := range does[:min(steps, len(does))] {
 		f()

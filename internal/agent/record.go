@@ -48,7 +48,7 @@ type past struct {
 
 const (
 	firstRetry = time.Second
-	lastRetry  = 5 * time.Minute
+	lastRetry  = vm.LongestRetry
 	calm       = 10 * time.Minute // without a try makes the next one a first one
 )
 
@@ -89,7 +89,8 @@ type entry struct {
 	link        *network.Link
 	machine     hypervisor.State
 	quarantined bool
-	snapshots   []snapshot // ordered by id; kept by themselves
+	snapshots   []snapshot      // ordered by id; kept by themselves
+	exports     []vm.ExportSeen // of those that are asked for
 }
 
 // begun returns when the machine was first started, as far as that is known.
@@ -179,10 +180,12 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 	}
 	s.Phase = phase(*o, e.sight(id))
 	s.Snapshots = e.snapshotsSeen(o.Snapshots)
+	s.Exports = slices.Clone(e.exports)
 	if e.Unmade != nil && *e.Unmade == o.Boots() {
 		s.Unmade = e.Unmade
 	}
 	s.Elsewhere = s.Phase == vm.Broken && e.Elsewhere
+	s.Retry = e.retry(*o, s.Phase)
 	if s.Phase == vm.Booting && e.machine != hypervisor.Running && s.Reason == "" {
 		s.Reason = "the machine stopped and will be started again"
 		if e.Halted {
@@ -190,6 +193,20 @@ func (e *entry) sighting(id string, o *vm.Order) vm.Sighting {
 		}
 	}
 	return s
+}
+
+// retry returns when the order is tried again that the agent could not follow, nil
+// where nothing failed or nothing more is tried.
+func (e *entry) retry(o vm.Order, p vm.Phase) *vm.Retry {
+	stopped := p == vm.Booting && e.machine != hypervisor.Running
+	if p == vm.Broken || e.Tried != o.Generation || e.NotBefore.IsZero() || e.Reason == "" && !stopped {
+		return nil
+	}
+	r := &vm.Retry{Attempt: e.Attempt, At: e.NotBefore.UTC()}
+	if o.Goal == vm.Run && e.Started.IsZero() {
+		r.Of = launchTries
+	}
+	return r
 }
 
 func recordName(id string) string { return filepath.Join(vmsDir, id, recordFile) }

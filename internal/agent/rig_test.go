@@ -49,6 +49,8 @@ type control struct {
 	instances []string // of agents that have reported, in order
 	refusal   error    // of every report
 	watchers  map[chan struct{}]bool
+	passes    map[string]vm.Pass // of exports that something is made of, by id
+	errands   []vm.Errand
 	away      bool
 	stopping  bool // every poll is answered at once
 
@@ -239,7 +241,7 @@ func (c *control) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("no route to host")
 	}
 	w := httptest.NewRecorder()
-	wire.Handler(c, wire.Config{Meters: c}).ServeHTTP(w, r)
+	wire.Handler(c, wire.Config{Meters: c, Exports: c}).ServeHTTP(w, r)
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -369,6 +371,7 @@ type rig struct {
 	host   *hypervisorfake.Host
 	net    *networkfake.Host
 	disks  *disks
+	log    *logged // nil for a rig that nobody listens to
 	config agent.Config
 
 	mu   sync.Mutex

@@ -66,6 +66,7 @@ func (a *api) routes() {
 	a.consoleRoutes()
 	handle(a, getVMMetrics, a.getVMMetrics)
 	handle(a, latestMetrics, a.latestMetrics)
+	a.exportRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)
 	handle(a, addSSHKey, a.addSSHKey)

@@ -23,6 +23,7 @@ var billingHistory = operation{
 		{"limit", "Entries on a page, 50 unless told.", "50"},
 		{"cursor", "`next` of the page before.", ""},
 		{"vm", "Only what is about this VM; deleted ones have a history, too.", exampleID},
+		{selecting.name, "Only what is about VMs whose labels are so now, as for GET /v1/vms.", selecting.example},
 		{"kind", "Only these kinds, joined by commas: deposit, withdrawal, hold, charge, topup, refund, return.", "charge,return"},
 		{"from", "Only from this time (RFC 3339) on.", "2026-01-01T00:00:00Z"},
 		{"to", "Only before this time.", "2026-02-01T00:00:00Z"},
@@ -93,6 +94,9 @@ func (c *call) historyFilter() (f control.HistoryFilter, err error) {
 	if f.Limit, err = c.count("limit", defaultPerPage, control.MaxHistory); err != nil {
 		return f, err
 	}
+	if f.Labels, err = c.selector(); err != nil {
+		return f, err
+	}
 	f.From, f.To, err = c.period()
 	return f, err
 }
@@ -113,6 +117,7 @@ var billingSpend = operation{
 		"left is the rest. By day: in UTC, at most 1000 days. By resource: each charge is divided as the VM's price was at its deploy, and adds up exactly.",
 	query: []parameter{
 		{"by", "vm, day or resource; vm unless told.", "resource"},
+		{selecting.name, "Only VMs whose labels are so now, as for GET /v1/vms; deleted ones keep theirs.", selecting.example},
 		{"from", "From this time (RFC 3339) on; from the beginning of the month in UTC unless told.", "2026-01-01T00:00:00Z"},
 		{"to", "Before this time; until now unless told.", "2026-02-01T00:00:00Z"},
 	},
@@ -151,8 +156,12 @@ func (a *api) billingSpend(c *call, _ none) (spend, error) {
 	if err != nil {
 		return spend{}, err
 	}
+	chosen, err := c.selector()
+	if err != nil {
+		return spend{}, err
+	}
 	by := cmp.Or(c.query.Get("by"), string(control.SpendByVM))
-	s, err := a.control.Spend(c.Context(), c.who, control.SpendBy(by), from, to)
+	s, err := a.control.Spend(c.Context(), c.who, control.SpendBy(by), from, to, chosen)
 	return spend{
 		From: s.From, To: s.To, By: by, Total: sumsOf(s.Total), Rows: spendRowsOf(s.Rows), Rest: restOf(s.Rest),
 	}, err

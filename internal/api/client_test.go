@@ -85,7 +85,9 @@ type storyAnswer struct {
 		Until   time.Time `json:"until"`
 		Then    string    `json:"then"`
 	} `json:"payment"`
-	Drained *time.Time `json:"drainedAt"`
+	Drained *time.Time   `json:"drainedAt"`
+	Waiting *waitAnswer  `json:"waiting"`
+	Waits   []waitAnswer `json:"alsoWaiting"`
 
 	PortsTag  string     `json:"portsEtag"`
 	RevertsAt *time.Time `json:"portsRevertAt"`
@@ -98,12 +100,13 @@ type storyAnswer struct {
 		Since string `json:"since"`
 		Image string `json:"image"`
 	} `json:"rescue"`
-	Power     string     `json:"power"`
-	PriceOff  string     `json:"pricePowerOff"`
-	Next      *string    `json:"nextPricePerEpoch"`
-	KeptUntil *time.Time `json:"keptUntil"`
-	Operation *string    `json:"operation"`
-	Allowed   []string   `json:"allowedActions"`
+	Power     string            `json:"power"`
+	PriceOff  string            `json:"pricePowerOff"`
+	Next      *string           `json:"nextPricePerEpoch"`
+	KeptUntil *time.Time        `json:"keptUntil"`
+	Labels    map[string]string `json:"labels"`
+	Operation *string           `json:"operation"`
+	Allowed   []string          `json:"allowedActions"`
 	HostKeys  []struct {
 		Type        string `json:"type"`
 		Fingerprint string `json:"fingerprint"`
@@ -114,6 +117,14 @@ type storyAnswer struct {
 		At   time.Time `json:"at"`
 		Text string    `json:"text"`
 	} `json:"timeline"`
+}
+
+type waitAnswer struct {
+	For   string     `json:"for"`
+	Why   string     `json:"why"`
+	Since time.Time  `json:"since"`
+	Until *time.Time `json:"until"`
+	Next  string     `json:"next"`
 }
 
 type statusAnswer struct {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/api"
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/market"
@@ -36,6 +38,7 @@ const (
 // York that has room for four of the smallest VMs, and an agent that does at
 // once what it is told.
 type cloud struct {
+	disks    map[string][]int64 // that the agent has, by VM
 	t        testing.TB
 	control  *control.Service
 	handler  http.Handler
@@ -69,11 +72,16 @@ func newCloudAt(tb testing.TB, url string) *cloud {
 	}
 	log := slog.New(slog.DiscardHandler)
 	c := &cloud{t: tb, store: db}
+	exports, err := s3.ParseLocation("s3://exports?endpoint=https://store.test") // nobody asks it anything here
+	if err != nil {
+		tb.Fatal(err)
+	}
 	c.control, err = control.New(tb.Context(), control.Config{
 		Store: db, Now: now, Rand: rand.Reader, Log: log, Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDeleted: 24 * time.Hour, Launch: time.Hour,
 		Images: []control.Image{{
 			ID: strings.Repeat("5f", 16), Name: "22.04 (LTS) x64", Distribution: "Ubuntu", Slug: "ubuntu-22-04-x64", URL: ubuntu, User: "ubuntu", Listed: now(),
 		}},
+		Archive: s3.New(s3.Config{Location: exports, Now: now}), ExportLimits: control.ExportLimits{Count: 2, Bytes: 10 << 30},
 		Simulation: true, Gather: time.Millisecond,
 		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
 	})
@@ -156,10 +164,14 @@ func (c *cloud) report(phase vm.Phase) {
 	r := vm.Report{Sequence: c.agent.sequence, Inventory: c.agent.inventory}
 	for _, o := range list.Orders {
 		s := vm.Sighting{ID: o.ID, Generation: o.Generation, Phase: phase, Disk: o.Boots()}
-		for n := range o.Generation + 1 { // the first disk and those that are asked for
-			if n == 0 || n == o.Disk || n == o.Boots() {
-				s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
-			}
+		if c.disks == nil {
+			c.disks = map[string][]int64{}
+		}
+		all := append(c.disks[o.ID], o.Disk, o.Boots())
+		slices.Sort(all)
+		c.disks[o.ID] = slices.DeleteFunc(slices.Compact(all), o.Purges)
+		for _, n := range c.disks[o.ID] {
+			s.Disks = append(s.Disks, vm.DiskSeen{Number: n})
 		}
 		if o.Goal == vm.Remove {
 			s.Phase = vm.Absent

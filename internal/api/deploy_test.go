@@ -3,12 +3,16 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // Every way in which clients ask for the same VM.
@@ -264,4 +268,30 @@ func FuzzDeploy(f *testing.F) {
 			t.Errorf("%q: %s", body, a.body)
 		}
 	})
+}
+
+// Where only addresses that rest are free, the newer route says until when; the
+// published one keeps to its sentence.
+func TestDeployWhereAddressesRest(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.control.AddressRest = 10 * time.Minute
+	c.agent.inventory.Pool, c.agent.inventory.Total.Addresses = netip.MustParsePrefix("203.0.113.0/30"), 2
+	c.report(vm.Ready)
+	ids := c.deploy("2")
+	c.send("DELETE", "/vms/v3", `{"vmIds": ["`+strings.Join(ids, `", "`)+`"]}`).wants(http.StatusOK, nil)
+	c.report(vm.Absent)
+	other, nora := c.newAccount("Nora", account.Customer)
+	if _, err := c.control.Credit(t.Context(), control.System, other, gift(start*money.USDC)); err != nil {
+		t.Fatal(err)
+	}
+	a := c.sendAs(nora, "POST", "/vms/v3", deployBody())
+	a.refused(http.StatusUnprocessableEntity, "No suitable offer found")
+	if a.body != `{"error":"No suitable offer found"}` {
+		t.Errorf("the published route says %s", a.body)
+	}
+	c.sendAs(nora, "POST", "/v1/vms", deployBody()).refused(http.StatusUnprocessableEntity,
+		"No suitable offer found: the free addresses of all servers that fit rest until 2026-01-31T12:10:00Z, as VMs of other accounts had them; try again then")
+	c.control.Advance(10 * time.Minute)
+	c.sendAs(nora, "POST", "/v1/vms", deployBody()).wants(http.StatusCreated, nil)
 }

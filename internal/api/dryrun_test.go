@@ -33,6 +33,7 @@ type scene struct {
 	spare string // id of another key of the customer
 
 	snapshot string // id of one of the VM, where that has one
+	export   string // id of one of that, where there is one
 }
 
 func newScene(t *testing.T, e storetest.Engine) *scene {
@@ -137,12 +138,16 @@ func (s *scene) requests() map[string]request {
 		"takeSnapshot":          {s.key, "/v1/vms/" + s.vm + "/snapshots", `{"name": "one"}`},
 		"restoreVM":             {s.key, "/v1/vms/" + s.vm + "/restore", `{"snapshot": "` + s.snapshot + `"}`},
 		"deleteSnapshot":        {s.key, "/v1/snapshots/" + s.snapshot, ""},
+		"exportSnapshot":        {s.key, "/v1/snapshots/" + s.snapshot + "/export", ""},
+		"deleteExport":          {s.key, "/v1/exports/" + s.export, ""},
 		"setSchedule":           {s.key, "/v1/vms/" + s.vm + "/schedule", `{"every": "24h", "keep": 7}`},
 		"deleteSchedule":        {s.key, "/v1/vms/" + s.vm + "/schedule", ""},
 		"undeleteVM":            {s.key, "/v1/vms/" + s.vm + "/undelete", ""},
 		"deleteVM":              {s.key, "/v1/vms/" + s.vm, ""},
 		"protectVM":             {s.key, "/v1/vms/" + s.vm + "/protect", ""},
 		"unprotectVM":           {s.key, "/v1/vms/" + s.vm + "/unprotect", ""},
+		"setLabels":             {s.key, "/v1/vms/" + s.vm + "/labels", `{"labels": {"env": "prod"}}`},
+		"changeLabels":          {s.key, "/v1/vms/" + s.vm + "/labels", `{"labels": {"tier": "web"}}`},
 		"resetVM":               {s.key, "/v1/vms/" + s.vm + "/reset", ""},
 		"terminateVM":           {s.operator, "/v1/providers/Example%20Hosting/vms/" + s.vm + "/terminate", `{"reason": "abuse"}`},
 		"createAccount":         {s.operator, "/v1/admin/accounts", `{"name": "Bert"}`},
@@ -203,8 +208,13 @@ func TestDryRuns(t *testing.T) {
 func tryDry(t *testing.T, e storetest.Engine, method string, op *huma.Operation) {
 	t.Helper()
 	s := newScene(t, e)
-	if op.OperationID == "deleteSnapshot" || op.OperationID == "restoreVM" {
+	switch op.OperationID {
+	case "deleteSnapshot", "restoreVM", "exportSnapshot":
 		s.snapshot = s.snap()
+	case "deleteExport":
+		var e exportAnswer
+		s.send("POST", "/v1/snapshots/"+s.snap()+"/export", "").wants(http.StatusAccepted, &e)
+		s.export = e.ID
 	}
 	r, known := s.requests()[op.OperationID]
 	if !known {

@@ -186,6 +186,8 @@ func (a *api) lifeRoutes() {
 	a.diskRoutes()
 	handle(a, setPorts, a.setPorts)
 	handle(a, confirmPorts, a.confirmPorts)
+	handle(a, setLabels, a.setLabels)
+	handle(a, changeLabels, a.changeLabels)
 	handle(a, protectVM, a.protectVM)
 	handle(a, unprotectVM, a.unprotectVM)
 	handle(a, getOperation, a.getOperation)

@@ -31,7 +31,7 @@ func TestOperations(t *testing.T) {
 	c.report(vm.Ready)
 	var story storyAnswer
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"}) {
+	if story.Operation != nil || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	before := c.send("GET", "/vms/v3", "").body
@@ -44,7 +44,7 @@ func TestOperations(t *testing.T) {
 	}
 	c.send("POST", path+"/reset", "").refused(http.StatusConflict, "another operation goes on: reboot, "+begun.ID)
 	c.send("GET", path, "").wants(http.StatusOK, &story)
-	if story.Operation == nil || *story.Operation != begun.ID || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "protect", "delete"}) {
+	if story.Operation == nil || *story.Operation != begun.ID || !slices.Equal(story.Allowed, []string{"rename", "setPorts", "label", "protect", "delete"}) {
 		t.Errorf("operation %v, allowed %v", story.Operation, story.Allowed)
 	}
 	if now := c.send("GET", "/vms/v3", "").body; now != before {

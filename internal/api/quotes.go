@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"time"
@@ -85,11 +86,13 @@ var deployWith = operation{
 }
 
 type deployWithRequest struct {
-	Constraints wishes `json:"constraints,omitzero"`
-	QuoteID     string `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
-	Checksum    string `json:"imageChecksum,omitempty" pattern:"^sha256:[0-9a-fA-F]{64}$" doc:"What the image has to have as it is downloaded, before it is decompressed. If it hasn't, the VM is Failed and the deposit returned."`
-	Snapshot    string `json:"snapshot,omitempty" doc:"Id of a snapshot that the VMs are made of, on the server where it is; osImage is empty then. Each is another machine: with its own name, host keys and machine id."`
-	UserData    string `json:"userData,omitempty" maxLength:"16384" doc:"What cloud-init does at the first boot: #cloud-config, a script or MIME multipart. It is not answered again."`
+	Constraints wishes            `json:"constraints,omitzero"`
+	QuoteID     string            `json:"quoteId,omitempty" doc:"Takes the places of a quote."`
+	Checksum    string            `json:"imageChecksum,omitempty" pattern:"^sha256:[0-9a-fA-F]{64}$" doc:"What the image has to have as it is downloaded, before it is decompressed. If it hasn't, the VM is Failed and the deposit returned."`
+	Snapshot    string            `json:"snapshot,omitempty" doc:"Id of a snapshot that the VMs are made of, on the server where it is; osImage is empty then. Each is another machine: with its own name, host keys and machine id."`
+	Export      string            `json:"export,omitempty" doc:"Id of an export that the VMs are made of, on whatever server; osImage is empty then. Each is another machine, as of a snapshot."`
+	UserData    string            `json:"userData,omitempty" maxLength:"16384" doc:"What cloud-init does at the first boot: #cloud-config, a script or MIME multipart. It is not answered again."`
+	Labels      map[string]string `json:"labels,omitempty" maxProperties:"32" doc:"Of each VM: see PUT /v1/vms/{id}/labels."`
 	Order
 	Preferences
 }
@@ -99,8 +102,13 @@ func (a *api) deployWith(c *call, in deployWithRequest) (deployment, error) {
 	if err != nil {
 		return deployment{}, err
 	}
-	return a.deploy(c, in.Order, control.Deployment{
+	made, err := a.deploy(c, in.Order, control.Deployment{
 		Constraints: want, Strategy: market.Strategy(in.Strategy), AffinityGroup: in.AffinityGroup, QuoteID: in.QuoteID, ImageChecksum: in.Checksum,
-		UserData: userdata.Text(in.UserData), Snapshot: in.Snapshot,
+		UserData: userdata.Text(in.UserData), Snapshot: in.Snapshot, Export: in.Export, Labels: in.Labels,
 	})
+	if rests, is := errors.AsType[*control.RestingError](err); is { // the published route keeps to the sentence that its clients know
+		err = fault.Newf(fault.Unsatisfiable, "%s: the free addresses of all servers that fit rest until %s, as VMs of other accounts had them; try again then",
+			fault.Message(err), rests.Until.UTC().Format(time.RFC3339))
+	}
+	return made, err
 }

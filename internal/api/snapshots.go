@@ -37,15 +37,15 @@ func (a *api) takeSnapshot(c *call, in snapshotRequest) (Operation, error) {
 
 var restoreVM = func() operation {
 	op := vmVerb("restore", "restoreVM", "Restore a VM from a snapshot",
-		"It gets a disk as in one of its snapshots, which is checked first, and starts on it; its guest is asked to power itself off before. It is the same machine, with its id, "+
-			"address, ports and price. The disk that it had is kept, as by reinstall: GET /v1/vms/{id}/disks tells until when, and POST /v1/vms/{id}/disks/{number}/return brings it back.")
+		"It gets a disk as in one of its snapshots or in an export, which is checked first, and starts on it; its guest is asked to power itself off before. It is the same machine, with its id, "+
+			"address, ports and price; of an export its guest is set up anew, with new host keys. The disk that it had is kept, as by reinstall: GET /v1/vms/{id}/disks tells until when, and POST /v1/vms/{id}/disks/{number}/return brings it back.")
 	op.request = `{"snapshot": "` + exampleSnapshotID + `"}`
 	op.refusals[http.StatusUnprocessableEntity] = "snapshot is missing"
 	return op
 }()
 
 type restoreRequest struct {
-	Snapshot string `json:"snapshot" doc:"Id of a snapshot of this VM." example:"snap_06h8k2v0q4c1r7f3m5t9d0b2ng"`
+	Snapshot string `json:"snapshot" doc:"Id of a snapshot of this VM, or of an export." example:"snap_06h8k2v0q4c1r7f3m5t9d0b2ng"`
 }
 
 func (a *api) restoreVM(c *call, in restoreRequest) (Operation, error) {

@@ -62,7 +62,7 @@ func TestSnapshots(t *testing.T) {
 	_, other := c.newAccount("Nora", "customer")
 	c.sendAs(other, "GET", path, "").refused(http.StatusNotFound, "no VM with id")
 	c.sendAs(other, "DELETE", "/v1/snapshots/"+want.ID, "").refused(http.StatusNotFound, "no snapshot with id")
-	c.sendAs(other, "POST", "/v1/vms", deployBody(`"instances": 1`, `"instances": 1, "snapshot": "`+want.ID+`"`)).refused(422, "of an image or of a snapshot")
+	c.sendAs(other, "POST", "/v1/vms", deployBody(`"instances": 1`, `"instances": 1, "snapshot": "`+want.ID+`"`)).refused(422, "of an image, of a snapshot or of an export")
 	c.send("POST", path, `{"name": "a b"}`).refused(http.StatusUnprocessableEntity, "letters, digits and hyphens")
 	c.send("DELETE", "/v1/snapshots/"+want.ID, "").wants(http.StatusNoContent, nil)
 	c.report(vm.Ready)

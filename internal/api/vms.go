@@ -232,8 +232,8 @@ var getVM = operation{
 		{"timeout", "How long to wait, at most 120s; 60s unless told.", "60s"},
 	},
 	response: `{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"],
-		"protected": false, "disk": {"number": 0, "since": null},
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"],
+		"protected": false, "labels": {"env": "prod"}, "disk": {"number": 0, "since": null},
 		"sshHostKeys": [{"type": "ssh-ed25519", "fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
 			"publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}],
 		"timeline": [{"at": "2026-01-31T12:00:00Z", "text": "accepted at 0.84 USDC per epoch and placed in us-nyc-1; a deposit of 1.68 USDC is reserved"}]}`,
@@ -249,6 +249,8 @@ type VMLook struct {
 	Hostname string     `json:"hostname"`
 	Reason   *string    `json:"reason" nullable:"true" doc:"Why it is in its status; null when there is nothing to explain."`
 	Deadline *time.Time `json:"deadline" nullable:"true" doc:"When it is given up, while it is launched."`
+	Waiting  *wait      `json:"waiting,omitempty" doc:"What it waits for, or why it has ended; left out of a VM that is as it should be. Of several, what is over first."`
+	Waits    []wait     `json:"alsoWaiting,omitempty" doc:"What else it waits for; left out where that is nothing."`
 	Payment  *payment   `json:"payment,omitempty" doc:"What it waits for when it is short of money; left out otherwise."`
 	Silent   *time.Time `json:"unreachableSince" nullable:"true" doc:"When its server was heard last, once that is too long ago. The VM is as it was seen then; it runs on."`
 	Drained  *time.Time `json:"drainedAt" nullable:"true" doc:"When its provider will end it, with all that is on its server. Deploy anew elsewhere before."`
@@ -261,11 +263,12 @@ type VMLook struct {
 	Next     *money.Amount `json:"nextPricePerEpoch" nullable:"true" doc:"USDC from the next epoch on; null when that is pricePerEpoch."`
 	Kept     *time.Time    `json:"keptUntil,omitempty" doc:"Of a deleted VM: until when it can be undeleted."`
 
-	Protected bool     `json:"protected" doc:"It can't be deleted until it is unprotected."`
-	Operation *string  `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
-	Allowed   []string `json:"allowedActions" doc:"What can be done to it now."`
-	Disk      ownDisk  `json:"disk" doc:"Which of its disks it has."`
-	Rescue    *rescue  `json:"rescue,omitempty" doc:"It runs a rescue image, or is about to; left out otherwise."`
+	Protected bool              `json:"protected" doc:"It can't be deleted until it is unprotected."`
+	Labels    map[string]string `json:"labels" doc:"What its customer tells VMs apart by."`
+	Operation *string           `json:"operation" nullable:"true" doc:"Id of the operation that goes on; null for none."`
+	Allowed   []string          `json:"allowedActions" doc:"What can be done to it now."`
+	Disk      ownDisk           `json:"disk" doc:"Which of its disks it has."`
+	Rescue    *rescue           `json:"rescue,omitempty" doc:"It runs a rescue image, or is about to; left out otherwise."`
 }
 
 // payment is what a VM waits for that is short of money.
@@ -300,7 +303,7 @@ func hostKeysOf(keys []hostkey.Key) []hostKey {
 func lookOf(v control.VM) VMLook {
 	look := VMLook{
 		VM: vmOf(v), Hostname: v.Spec.Hostname, Deadline: moment(v.Deadline), PortsTag: v.PortsTag(), Protected: v.Protected,
-		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil),
+		Power: string(v.Power), PriceOff: v.PriceOff(), Kept: moment(v.KeptUntil), Labels: labelsOf(v.Labels),
 		Disk: ownDisk{v.Disk, moment(v.TurnedAt)}, Rescue: rescueOf(v.Rescue),
 	}
 	if v.Cheaper {
@@ -309,6 +312,13 @@ func lookOf(v control.VM) VMLook {
 	if !v.State.Ended() {
 		look.RevertsAt = moment(v.RevertAt)
 		look.Silent, look.Drained = moment(v.UnreachableSince), moment(v.DrainedAt)
+	}
+	for i, w := range v.Waits {
+		if told := waitOf(w); i == 0 {
+			look.Waiting = &told
+		} else {
+			look.Waits = append(look.Waits, told)
+		}
 	}
 	if v.Operation != "" {
 		look.Operation = &v.Operation
@@ -328,17 +338,20 @@ func lookOf(v control.VM) VMLook {
 var listVMLooks = operation{
 	method: http.MethodGet, path: "/v1/vms", id: "listVMsWithReasons", tag: "Virtual machines",
 	summary: "List VMs with what should be known of them",
-	text:    "Like GET /vms/v3, with the same parameters, and more of each VM.",
-	query:   append(slices.Clone(listVMs.query), parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
+	text:    "Like GET /vms/v3, with the same parameters and labels, and more of each VM.",
+	query:   append(slices.Clone(listVMs.query), selecting, parameter{"deleted", "Those that were deleted and can be undeleted, in the place of the others.", "true"}),
 	response: `[{` + exampleVMMembers + `, "hostname": "web-1", "reason": null, "deadline": null, "unreachableSince": null, "drainedAt": null,
-		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"],
-		"protected": false, "disk": {"number": 0, "since": null}}]`,
+		"power": "on", "pricePowerOff": "0.62", "nextPricePerEpoch": null, "portsEtag": "3f1c9a0be2d47788", "portsRevertAt": null, "operation": null, "allowedActions": ["rename", "setPorts", "label", "reboot", "reset", "shutdown", "resize", "reinstall", "return", "rescue", "snapshot", "restore", "protect", "delete"],
+		"protected": false, "labels": {"env": "prod"}, "disk": {"number": 0, "since": null}}]`,
 	refusals: listVMs.refusals,
 }
 
 func (a *api) listVMLooks(c *call, _ none) ([]VMLook, error) {
 	f, err := c.filter()
 	if err != nil {
+		return nil, err
+	}
+	if f.Labels, err = c.selector(); err != nil {
 		return nil, err
 	}
 	if f.Deleted, err = c.flag("deleted"); err != nil {

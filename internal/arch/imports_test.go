@@ -57,10 +57,12 @@ var may = map[string]string{
 	"internal/image/qcow2":              "internal/fault",
 	"internal/image/unpack":             "internal/fault",
 	"internal/image/seed":               "internal/fault internal/userdata",
+	"internal/archive/s3":               "internal/fault internal/archive",
+	"internal/archive":                  "internal/fault",
 	"internal/wire":                     "internal/fault internal/id internal/money internal/capacity internal/vm internal/serial internal/serial/socket internal/hostkey internal/usage",
 	// floor 3: the two brains
-	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/store internal/serial internal/userdata internal/hostkey internal/usage",
-	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire internal/serial internal/serial/socket internal/userdata internal/hostkey internal/usage",
+	"internal/control":         "internal/fault internal/id internal/money internal/capacity internal/account internal/vm internal/market internal/ledger internal/payment internal/store internal/serial internal/userdata internal/hostkey internal/usage internal/archive internal/archive/s3",
+	"internal/agent":           "internal/fault internal/id internal/money internal/capacity internal/vm internal/hypervisor internal/network internal/image internal/image/seed internal/wire internal/serial internal/serial/socket internal/userdata internal/hostkey internal/usage internal/archive internal/archive/s3",
 	"internal/agent/benchmark": "internal/fault internal/capacity",
 	"internal/agent/discover":  "internal/fault internal/capacity",
 	"internal/agent/local":     "internal/fault internal/image",
@@ -79,7 +81,7 @@ var may = map[string]string{
 	"internal/cli/market":   "client internal/fault internal/money internal/cli/session",
 	"internal/cli/vm":       "client internal/fault internal/userdata internal/hostkey internal/money internal/cli/session internal/cli/market internal/cli/key",
 	// floor 5: the whole
-	"internal/server": "internal/api internal/console internal/control internal/fault internal/payment internal/store internal/wire internal/vm internal/account",
+	"internal/server": "internal/api internal/console internal/control internal/fault internal/payment internal/store internal/wire internal/vm internal/account internal/archive/s3",
 	"client":          "",
 }
 

@@ -66,9 +66,10 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(home, ".ssh", "id_ed25519.pub"), key, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code,
-			"has":  has,
-			"warn": warn,
+			"code":  code,
+			"has":   has,
+			"warn":  warn,
+			"waits": waits,
 
 			"asked": asked,
 
@@ -104,6 +105,19 @@ func warn(ts *testscript.TestScript, _ bool, args []string) {
 	for _, v := range s.vms {
 		if v["vmName"] == args[0] {
 			v[args[1]] = args[2]
+		}
+	}
+}
+
+// waits has a VM wait for two things: waits NAME.
+func waits(ts *testscript.TestScript, _ bool, args []string) {
+	s := ts.Value("stub").(*stub)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.vms {
+		if v["vmName"] == args[0] {
+			v["waiting"] = doc{"for": "confirm", "why": "the change of its open ports is not confirmed", "since": "2026-01-31T12:00:00Z", "until": "2026-01-31T12:01:00Z", "next": "unless it is confirmed by then, the ports are changed back"}
+			v["alsoWaiting"] = []doc{{"for": "nothing", "why": "it has \x1b[31mended", "since": "2026-01-31T12:00:00Z", "until": nil, "next": "nothing more is tried"}}
 		}
 	}
 }

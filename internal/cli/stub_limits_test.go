@@ -98,6 +98,7 @@ func (k *purse) change(w http.ResponseWriter, route string, body doc) {
 func (s *stub) rehearse(w http.ResponseWriter, r *http.Request, body doc) {
 	w.Header().Set("Cpucloud-Dry-Run", "true")
 	balance, purse, vms, keys := s.balance, s.purse, make([]doc, len(s.vms)), slices.Clone(s.keys)
+	exports := slices.Clone(s.exports)
 	for i, v := range s.vms {
 		vms[i] = maps.Clone(v)
 	}
@@ -114,7 +115,7 @@ func (s *stub) rehearse(w http.ResponseWriter, r *http.Request, body doc) {
 	}
 	defer func() {
 		s.balance, s.purse, s.vms, s.keys, s.payouts = balance, purse, vms, keys, payouts
-		s.sellers = sellers
+		s.sellers, s.exports = sellers, exports
 		for p, list := range servers {
 			p.servers = list
 		}

@@ -45,6 +45,7 @@ type stub struct {
 
 	operations []doc
 	snapshots  []doc
+	exports    []doc
 	schedule   doc
 	asked      doc   // the body of the last operation on disks
 	deleted    []doc // VMs that can be undeleted
@@ -187,6 +188,8 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 		s.latest(w)
 	case "GET /v1/vms/" + vmOf(r) + "/metrics":
 		s.metrics(w, r)
+	case "PATCH /v1/vms/" + vmOf(r) + "/labels":
+		s.label(w, r, body)
 	case "GET /v1/operations/" + path.Base(r.URL.Path):
 		s.operation(w, path.Base(r.URL.Path))
 	case "PUT /v1/vms/" + vmOf(r) + "/ports":
@@ -205,6 +208,7 @@ func (s *stub) route(w http.ResponseWriter, r *http.Request, body doc) {
 func (s *stub) more(w http.ResponseWriter, r *http.Request, body doc, route string) {
 	id, isVM := strings.CutPrefix(route, "GET /v1/vms/")
 	switch {
+	case s.exporting(w, r, route):
 	case s.snapshotting(w, r, body, route):
 	case slices.Contains(turning, path.Base(r.URL.Path)), strings.Contains(r.URL.Path, "/disks"):
 		s.turn(w, r, body)
@@ -307,7 +311,7 @@ func (s *stub) list(w http.ResponseWriter, r *http.Request) {
 	}
 	found := []doc{}
 	for _, v := range s.vms {
-		if wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string)) {
+		if chooses(r, v) && (wanted == "" || slices.Contains(strings.Split(wanted, ","), v["status"].(string))) {
 			found = append(found, v)
 		}
 	}

@@ -98,14 +98,14 @@ func (b *batch) draft(a acceptance) (vm.VM, error) {
 	var asks vm.Asks
 	image := d.Image
 	if a.source != nil {
-		asks.From, image = a.source.ID, a.source.Image
+		asks.From, image = a.source.id, a.source.image
 	}
 	return vm.VM{
 		Asks:      asks,
 		AccountID: a.who.AccountID, KeyID: a.who.KeyID, Name: d.Name, AffinityGroup: d.AffinityGroup,
 		Spec:     vm.Spec{Hostname: d.Hostname, Image: image, ImageChecksum: d.ImageChecksum, SSHKeys: a.keys, Ports: d.Ports},
-		UserData: d.UserData,
-		Goal:     vm.Run, Power: vm.On, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
+		UserData: d.UserData, Labels: d.Labels,
+		Goal: vm.Run, Power: vm.On, Generation: 1, State: vm.New, Since: b.now, Reason: "waiting for its server", Deadline: b.now.Add(b.Launch),
 		Epoch: b.Epoch, CreatedAt: b.now, Wish: wish,
 	}, err
 }
@@ -184,7 +184,7 @@ func (b *batch) settleAddresses(ctx context.Context) error {
 			return taken[v.ServerID][a] || resting.keeps(v.ServerID, v.AccountID, a)
 		})
 		if fault.Is(err, fault.Unsatisfiable) && len(resting[v.ServerID]) > 0 {
-			return restingError{numbers[v.ServerID]}
+			return restingError{numbers[v.ServerID], resting.soonest(v.ServerID)}
 		}
 		if err != nil {
 			return err

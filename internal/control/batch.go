@@ -29,9 +29,9 @@ type batch struct {
 	taken    []market.Placement         // out of the index, to be given back should the transaction fail
 	revision int64
 
-	resting  map[uint32]bool // servers whose free addresses rest: nothing is placed there
-	careful  bool            // look at what addresses are taken before choosing
-	rehearse bool            // nothing is taken out of the index
+	resting  map[uint32]time.Time // servers whose free addresses rest, until when the first does: nothing is placed there
+	careful  bool                 // look at what addresses are taken before choosing
+	rehearse bool                 // nothing is taken out of the index
 	accepted []acceptance
 	orders   store.Orders
 	takings  map[uint32]*store.Taking
@@ -97,7 +97,7 @@ func (b *batch) admit(ctx context.Context, o *order) error {
 	}
 	placed, err := b.places(ctx, o)
 	err = firstError(o.noKeys, err)
-	if err == nil && slices.ContainsFunc(placed, func(p market.Placement) bool { return b.resting[p.Server] }) { // by a quote
+	if err == nil && slices.ContainsFunc(placed, func(p market.Placement) bool { return !b.resting[p.Server].IsZero() }) { // by a quote
 		err = fault.Newf(fault.Unavailable, "the free addresses of the server rest for up to %s after the VMs that had them; try again later", b.AddressRest)
 	}
 	if err == nil {
@@ -146,13 +146,10 @@ func repeat(kept store.Answer, o *order) (made []Deployed, err error) {
 // places chooses the places of an order's VMs.
 func (b *batch) places(ctx context.Context, o *order) ([]market.Placement, error) {
 	if o.wish.QuoteID != "" {
-		return b.quoted(ctx, o)
+		return o.fits(b.quoted(ctx, o))
 	}
 	o.placing = placing{o.wish.Constraints, o.wish.Strategy}
-	if o.source != nil {
-		return b.beside(ctx, o)
-	}
-	return b.choose(ctx, o.who.AccountID, o.wish.AffinityGroup, o.wish.request())
+	return o.fits(b.choose(ctx, o.who.AccountID, o.wish.AffinityGroup, o.only(o.wish.request())))
 }
 
 // request returns what a deployment asks of the index.
@@ -180,6 +177,10 @@ func (b *batch) choose(ctx context.Context, accountID, group string, r market.Re
 			}
 		}
 	}
+	apart := r.Avoid
+	if len(b.resting) > 0 {
+		r.Avoid = maps.Clone(apart)
+	}
 	for number := range b.resting {
 		r.Avoid[number] = true
 	}
@@ -189,6 +190,10 @@ func (b *batch) choose(ctx context.Context, accountID, group string, r market.Re
 	}
 	r.Load = func(number uint32) int { return load[number] }
 	placed, err := b.shelf.Place(r)
+	if fault.Is(err, fault.Unsatisfiable) && len(b.resting) > 0 {
+		r.Avoid = apart
+		return nil, b.whyNothing(r, err)
+	}
 	for _, p := range placed {
 		load[p.Server]++
 	}

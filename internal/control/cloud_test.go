@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/capacity"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -82,6 +83,8 @@ type cloud struct {
 	fee        ledger.Fee
 	limits     payment.Limits
 	sources    []control.PaymentSource
+	archive    *s3.Store
+	exports    control.ExportLimits
 }
 
 type clock struct {
@@ -124,6 +127,7 @@ func (c *cloud) restart() {
 	s, err := control.New(c.t.Context(), control.Config{
 		Store: c.db, Now: c.clock.Now, Rand: c.random, Log: log,
 		Epoch: cmp.Or(c.length, epoch), Grace: c.grace, AddressRest: c.rest, KeepDeleted: c.keep, KeepDisks: keepDisks, RescueImage: rescueImage, Retention: retention, Fee: c.fee, Limits: c.limits, Sources: c.sources, Launch: launch, Advance: c.clock.advance,
+		Archive: c.archive, ExportLimits: c.exports,
 		Simulation: c.simulation, SimulatedBoot: time.Second, Gather: time.Millisecond,
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/account"
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/id"
 	"github.com/cpucloud/cpucloud/internal/ledger"
@@ -55,6 +56,9 @@ type Config struct {
 
 	Limits  payment.Limits  // of deposits and withdrawals
 	Sources []PaymentSource // of payments, besides operators
+
+	Archive      *s3.Store    // where exports are kept; nil for nowhere
+	ExportLimits ExportLimits // of one account
 
 	Simulation    bool          // operators may add simulated servers
 	SimulatedBoot time.Duration // until a VM on one of them is Active

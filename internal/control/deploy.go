@@ -25,7 +25,7 @@ type Deployment struct {
 	RequestID string
 	Name      string
 	Hostname  string // "" for the name
-	Image     string // http(s) URL; "" where Snapshot says what it is made of
+	Image     string // http(s) URL; "" where Snapshot or Export says what it is made of
 	SSHKeys   []string
 	Ports     []vm.Port // 22/tcp is added
 
@@ -36,12 +36,17 @@ type Deployment struct {
 	// ImageChecksum is what the image has to have as it is downloaded: see
 	// vm.ParseChecksum. "" is for whatever is there.
 	ImageChecksum string `json:",omitempty"`
+	// Labels are those of each VM.
+	Labels vm.Labels `json:",omitempty"`
 	// UserData is what each VM is given to do at its first boot: see
 	// userdata.Check. It is the customer's secret.
 	UserData userdata.Text `json:",omitempty"`
 	// Snapshot is what each VM's disk is made of, on the server where that is. Each is
 	// another machine than the one that it is of.
 	Snapshot string `json:",omitempty"`
+	// Export is what each VM's disk is made of, on whatever server. Each is another
+	// machine than the one that it is of.
+	Export string `json:",omitempty"`
 	// QuoteID takes the places and prices of a quote; what it was made for
 	// stands for Constraints, Strategy and AffinityGroup then.
 	QuoteID string `json:",omitempty"`
@@ -133,7 +138,7 @@ func (d *Deployment) check() error {
 	return firstError(
 		checkRequestID(d.RequestID), checkInstances(d.Instances), vm.CheckName(d.Name), vm.CheckHostname(d.Hostname),
 		d.checkSource(), badSum, vm.CheckKeyCount(len(d.SSHKeys)), err, d.Constraints.Check(),
-		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup), userdata.Check(d.UserData),
+		d.Strategy.Check(), vm.CheckAffinityGroup(d.AffinityGroup), userdata.Check(d.UserData), vm.CheckLabels(d.Labels),
 	)
 }
 

@@ -72,7 +72,7 @@ func (s *Service) announce(ctx context.Context, tx *store.Tx, serverID, text str
 		if v.State.Ended() {
 			continue
 		}
-		if err := tx.PutEvent(ctx, v.ID, s.happened("drain", now, text)); err != nil {
+		if err := tx.PutEvent(ctx, v.ID, s.happened(drainEvent, now, text)); err != nil {
 			return nil, err
 		}
 		rung = append(rung, "vm:"+v.ID)

@@ -11,6 +11,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // MaxHistory is how many entries a page of history has at most.
@@ -23,7 +24,8 @@ var CustomerKinds = []ledger.Kind{
 
 // HistoryFilter narrows a customer's history; the zero value of a member doesn't.
 type HistoryFilter struct {
-	VM       string // id
+	VM       string      // id
+	Labels   vm.Selector // only what is about VMs that it chooses
 	Kinds    []ledger.Kind
 	From, To time.Time // at From or later, and before To
 	Cursor   string    // as a page before gave it: what comes behind that page
@@ -96,7 +98,7 @@ func (f HistoryFilter) history(accountID string) (h store.History, err error) {
 	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
 		return h, fault.New(fault.Invalid, "from has to be before to")
 	}
-	h = store.History{AccountID: accountID, Kinds: f.Kinds, From: f.From, To: f.To}
+	h = store.History{AccountID: accountID, Labels: f.Labels, Kinds: f.Kinds, From: f.From, To: f.To}
 	if f.Cursor != "" {
 		h.Before, err = markOf(f.Cursor)
 	}

@@ -98,9 +98,14 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 		return s.observeRemoval(ctx, tx, v, seen)
 	}
 	before := v
+	exports, err := s.observeExports(ctx, tx, &v, seen.Exports)
+	if err != nil {
+		return false, err
+	}
 	pinImage(&v, seen)
 	know(&v, seen)
 	v.Reached = max(v.Reached, seen.Generation)
+	s.hearTrouble(&v, seen)
 	if cause, ok := seen.Phase.Cause(); ok && (cause != vm.SeenBroken || v.ActivatedAt.IsZero()) { // one that ran keeps its disk
 		switch next := vm.Next(v.State, cause); {
 		case next == vm.Failed && seen.Elsewhere:
@@ -121,6 +126,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
+	settled = settled || exports
 	copied, err := s.sightSnapshots(ctx, tx, &v, seen)
 	if err != nil {
 		return false, err
@@ -133,7 +139,7 @@ func (s *Service) observe(ctx context.Context, tx *store.Tx, v vm.VM, seen vm.Si
 	if err != nil {
 		return false, err
 	}
-	if !fulfilled && !settled && !turned && !copied && v.Rescue == before.Rescue && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
+	if !fulfilled && !settled && !turned && !copied && v.Trouble.Same(before.Trouble) && v.Rescue == before.Rescue && v.Reached == before.Reached && v.State == before.State && v.Reason == before.Reason && v.Spec.ImagePin == before.Spec.ImagePin &&
 		len(v.HostKeys) == len(before.HostKeys) {
 		return len(seen.Steps) > 0, nil
 	}
@@ -166,6 +172,22 @@ func know(v *vm.VM, seen vm.Sighting) {
 		r := *v.Rescue
 		r.HostKeys = seen.HostKeys
 		v.Rescue = &r
+	}
+}
+
+// hearTrouble notes what the VM's agent could not do yet, and when it tries again.
+func (s *Service) hearTrouble(v *vm.VM, seen vm.Sighting) {
+	text := printable(seen.Reason)
+	if text == "" {
+		v.Trouble = vm.Trouble{}
+		return
+	}
+	if v.Trouble.Since.IsZero() {
+		v.Trouble.Since = s.Now().UTC()
+	}
+	v.Trouble.Text, v.Trouble.Retry = text, vm.Retry{}
+	if seen.Retry != nil {
+		v.Trouble.Retry = *seen.Retry
 	}
 }
 

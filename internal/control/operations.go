@@ -119,11 +119,11 @@ func (s *Service) begin(ctx context.Context, tx *store.Tx, v vm.VM, a vm.Action,
 
 // timeFor returns how long an action may take.
 func timeFor(a vm.Action) time.Duration {
-	switch {
-	case a == vm.Reinstall || a == vm.Rescue || a == vm.Restore:
-		return fetchingTime
-	case a == vm.TakeSnapshot:
+	if a == vm.TakeSnapshot {
 		return copyingTime
+	}
+	if a == vm.Reinstall || a == vm.Rescue || a == vm.Restore {
+		return fetchingTime
 	}
 	return operationTime
 }

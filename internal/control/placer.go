@@ -9,7 +9,6 @@ import (
 	"github.com/cpucloud/cpucloud/internal/account"
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/store"
-	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // Bounds of a group: more orders than that wait for the next one.
@@ -27,11 +26,10 @@ const (
 type order struct {
 	who    account.Actor
 	wish   Deployment
-	digest string       // of a request that may be repeated
-	keys   []string     // public key lines
-	noKeys error        // why there are none
-	source *vm.Snapshot // that the VMs are made of, nil for an image
-	server uint32       // where it is
+	digest string   // of a request that may be repeated
+	keys   []string // public key lines
+	noKeys error    // why there are none
+	source *source  // that the VMs are made of, nil for an image
 
 	placing placing // what is asked of its places
 
@@ -158,14 +156,14 @@ func (s *Service) storeGroup(ctx context.Context, group []*order) (err error) {
 	s.shelf.filling.Lock()
 	defer s.shelf.filling.Unlock()
 	since := s.shelf.Revision()
-	resting := map[uint32]bool{}
+	resting := map[uint32]time.Time{}
 	for try := 0; try < groupTries; try++ {
 		err = s.tryGroup(ctx, group, since, try > 0, resting)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if r, rests := errors.AsType[restingError](err); rests && !resting[r.server] {
-			resting[r.server] = true
+		if r, rests := errors.AsType[restingError](err); rests && resting[r.server].IsZero() {
+			resting[r.server] = r.until
 			try-- // one server less each time, so it ends
 			continue
 		}
@@ -183,7 +181,7 @@ func (s *Service) storeGroup(ctx context.Context, group []*order) (err error) {
 // everything is the revision behind which all changes are, removals too.
 const everything = -1
 
-func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, careful bool, resting map[uint32]bool) error {
+func (s *Service) tryGroup(ctx context.Context, group []*order, since int64, careful bool, resting map[uint32]time.Time) error {
 	b := &batch{Service: s, now: s.Now().UTC(), careful: careful, resting: resting, rehearse: store.Rehearsing(ctx)}
 	err := s.Store.WriteKnowing(ctx, payers(group), func(tx *store.Tx) error {
 		if err := s.catchUp(ctx, tx, since); err != nil {

@@ -100,7 +100,7 @@ func (s *Service) setPorts(ctx context.Context, tx *store.Tx, v *vm.VM, ports []
 	}
 	return firstErrorOf(
 		func() error { return tx.Revise(ctx, v.ServerID) },
-		func() error { return tx.PutEvent(ctx, v.ID, s.happened("ports", now, text)) },
+		func() error { return tx.PutEvent(ctx, v.ID, s.happened(portsEvent, now, text)) },
 	)
 }
 
@@ -130,7 +130,7 @@ func (s *Service) ConfirmPorts(ctx context.Context, who account.Actor, given str
 		return firstErrorOf(
 			func() error { return tx.UpdateVM(ctx, v) },
 			func() error {
-				return tx.PutEvent(ctx, v.ID, s.happened("ports", s.Now().UTC(), "open ports confirmed: "+portList(v.Spec.Ports)))
+				return tx.PutEvent(ctx, v.ID, s.happened(portsEvent, s.Now().UTC(), "open ports confirmed: "+portList(v.Spec.Ports)))
 			},
 		)
 	})
@@ -178,7 +178,7 @@ func (s *Service) revertPorts(ctx context.Context, vmID string) error {
 			func() error { return tx.UpdateVM(ctx, v) },
 			func() error { return tx.Revise(ctx, v.ServerID) },
 			func() error {
-				return tx.PutEvent(ctx, v.ID, s.happened("ports", now, "open ports changed back to "+portList(before)+": nobody confirmed the change"))
+				return tx.PutEvent(ctx, v.ID, s.happened(portsEvent, now, "open ports changed back to "+portList(before)+": nobody confirmed the change"))
 			},
 		)
 	})

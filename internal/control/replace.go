@@ -43,7 +43,7 @@ func (p placing) text() (string, error) {
 // VM was placed often enough, or fits nowhere else. The caller holds filling and
 // has brought the index up to tx.
 func (b *batch) replace(ctx context.Context, v vm.VM, why string) (replaced bool, rung []string, err error) {
-	if !v.State.Starting() || !v.ActivatedAt.IsZero() || v.Wish == "" || v.From != "" { // a snapshot is on one server alone
+	if !v.State.Starting() || !v.ActivatedAt.IsZero() || v.Wish == "" || v.From != "" && !vm.IsExport(v.From) { // a snapshot is on one server alone
 		return false, nil, nil
 	}
 	p, tries, err := b.elsewhere(ctx, v)
@@ -78,6 +78,7 @@ func (b *batch) replace(ctx context.Context, v vm.VM, why string) (replaced bool
 	}
 	v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Price = where.ID, p.Offer.ID, p.Offer.ProviderID, p.Offer.Datacenter.ID, p.Price
 	v.Parts = partsOf(*p)
+	v.Trouble = vm.Trouble{} // of the server that it leaves
 	v.Full = v.Parts
 	v.State, v.Reason, v.Since, v.Deadline = vm.Next(v.State, vm.Replaced), "waiting for its server", b.now, b.now.Add(b.Launch)
 	v.Generation++

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ func TestAddressesRest(t *testing.T) {
 			a.reports(vm.Absent, id)
 			return c.stored(id).Address
 		}
-		first := leave(c.deploy(anna))
+		gone := c.deploy(anna)
+		first := leave(gone)
 		for range 5 {
 			if got := c.stored(c.deploy(bert)).Address; got == first {
 				t.Errorf("%v was given to another account at once", got)
@@ -38,6 +40,15 @@ func TestAddressesRest(t *testing.T) {
 		c.restart()
 		_, err := c.Deploy(t.Context(), bert, wish(1))
 		wantFault(t, "where all that is free rests", err, fault.Unsatisfiable)
+		want(t, "says", fault.Message(err), "No suitable offer found")
+		rests, is := errors.AsType[*control.RestingError](err)
+		if !is || !rests.Until.Equal(c.stored(gone).GoneAt.Add(rest)) {
+			t.Errorf("it rests until %v: %v", rests, err)
+		}
+		_, err = c.Deploy(t.Context(), bert, wish(100))
+		if _, is := errors.AsType[*control.RestingError](err); is {
+			t.Errorf("of what would not fit anyhow it says %v", err)
+		}
 		id := c.deploy(anna)
 		want(t, "address for the account that had it", c.stored(id).Address, first)
 		leave(id)

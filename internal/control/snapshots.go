@@ -52,10 +52,14 @@ func (s *Service) takeSnapshot(name string, scheduled bool) Amendment {
 	}
 }
 
-// Restore gives a VM a disk as in one of its snapshots; the one that it has is kept. Returns
-// NotFound for a snapshot that is not the VM's, Conflict for one that isn't available, and
-// the faults of keeping a disk.
+// Restore gives a VM a disk as in one of its snapshots, or in an export of its account; the
+// one that it has is kept. Of an export its guest is set up anew. Returns NotFound for a
+// snapshot that is not the VM's, Conflict for one that isn't available, and the faults of
+// keeping a disk.
 func (s *Service) Restore(snapshotID string) Amendment {
+	if vm.IsExport(snapshotID) {
+		return s.restoreExport(snapshotID)
+	}
 	return func(ctx context.Context, tx *store.Tx, v *vm.VM) error {
 		one, err := tx.Snapshot(ctx, snapshotID)
 		switch {
@@ -135,7 +139,7 @@ func (s *Service) DeleteSnapshot(ctx context.Context, who account.Actor, snapsho
 			return fault.Newf(fault.Conflict, "the snapshot is being made by %s; wait until that is over", one.Operation)
 		}
 		if awaited, err := tx.SnapshotAwaited(ctx, one); err != nil || awaited {
-			return firstError(err, fault.New(fault.Conflict, "a disk is being made of the snapshot; wait until its VM is Active"))
+			return firstError(err, fault.New(fault.Conflict, "a disk or an export is being made of the snapshot; wait until its VM is Active, or the export done"))
 		}
 		v, err := tx.VM(ctx, one.VMID)
 		if err != nil {

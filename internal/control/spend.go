@@ -8,6 +8,7 @@ import (
 	"github.com/cpucloud/cpucloud/internal/fault"
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/store"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // SpendBy says what spend is summed up by.
@@ -41,11 +42,11 @@ type Spend struct {
 	Rest     ledger.Spend // of VMs that are not among the rows
 }
 
-// Spend returns what the actor's VMs cost from a time on and before another, by
-// VM, day or resource: from the beginning of the month and until now for zero
+// Spend returns what the actor's VMs, those that chosen chooses, cost from a time on and
+// before another, by VM, day or resource: from the beginning of the month and until now for zero
 // times. Returns an Invalid fault for another kind of sum, and for times that
 // can't be.
-func (s *Service) Spend(ctx context.Context, who account.Actor, by SpendBy, from, to time.Time) (spend Spend, err error) {
+func (s *Service) Spend(ctx context.Context, who account.Actor, by SpendBy, from, to time.Time, chosen vm.Selector) (spend Spend, err error) {
 	now := s.Now().UTC()
 	if to.IsZero() {
 		to = now.Add(time.Microsecond) // with what is charged now
@@ -62,7 +63,7 @@ func (s *Service) Spend(ctx context.Context, who account.Actor, by SpendBy, from
 		return spend, fault.Newf(fault.Invalid, "spend is summed up by vm, day or resource, not %.40q", string(by))
 	}
 	spend = Spend{From: from.UTC(), To: to.UTC()}
-	h := store.History{AccountID: who.AccountID, From: from, To: to}
+	h := store.History{AccountID: who.AccountID, From: from, To: to, Labels: chosen}
 	err = s.Store.Read(ctx, func(tx *store.Tx) error {
 		spend.Total, err = tx.Spend(ctx, h)
 		if err != nil {

@@ -127,7 +127,7 @@ func (c *cloud) checkStatement(rt *rapid.T, who account.Actor, month string, bef
 		want(rt, month+": by "+name, sum, total)
 	}
 	for by, rows := range map[control.SpendBy][]store.SpendRow{control.SpendByVM: st.VMs, control.SpendByDay: st.Days, control.SpendByResource: st.Parts} {
-		spend, err := c.Spend(rt.Context(), who, by, st.From, st.To)
+		spend, err := c.Spend(rt.Context(), who, by, st.From, st.To, nil)
 		c.must("Spend", err)
 		want(rt, month+": spend by "+string(by), []any{spend.Total, spend.Rows, spend.Rest}, []any{st.Total, rows, ledger.Spend{}})
 	}
@@ -180,7 +180,7 @@ func TestSpendOfOldVMs(t *testing.T) {
 		parts := c.stored(id).Parts
 		want(t, "parts", parts, vm.Parts{22, 920, 42_500, 90_000})
 		rows := func() []store.SpendRow {
-			spend, err := c.Spend(t.Context(), anna, control.SpendByResource, time.Time{}, time.Time{})
+			spend, err := c.Spend(t.Context(), anna, control.SpendByResource, time.Time{}, time.Time{}, nil)
 			c.must("Spend", err)
 			return spend.Rows
 		}

@@ -112,6 +112,11 @@ func (s *Service) Run(ctx context.Context) {
 			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"payments", "payments were credited", s.Collect}) })
 		})
 	}
+	if s.Archive != nil {
+		running.Go(func() { // beside the others: the store of exports may be slow
+			every(ctx, sweepEvery, func(ctx context.Context) { s.perform(ctx, duty{"exports", "exports moved on", s.TendExports}) })
+		})
+	}
 	if s.Simulation {
 		running.Go(func() { s.runAgents(ctx) })
 	}
@@ -149,6 +154,7 @@ func (s *Service) money() []duty {
 		{"drains", "drains ended", s.EndDrains},
 		{"ports", "ports were changed back", s.RevertPorts},
 		{"kept", "disks of deleted VMs are purged", s.PurgeDeleted},
+		{"remind", "VMs whose servers are not heard were told again", s.Remind},
 		{"operations", "gave up operations of VMs", s.EndOperations},
 		{"schedules", "snapshots on schedule were begun", s.RunSchedules},
 		{"disks", "disks are purged whose time is over", s.PurgeDisks},

@@ -29,8 +29,10 @@ type VM struct {
 	// DrainedAt is when its provider will end it with all that is on its server;
 	// zero when that is not planned.
 	DrainedAt time.Time
-	Payment   *Payment   // nil unless it waits for money
-	Timeline  []vm.Event // oldest first; only of a VM that was asked for alone
+	// Waits are what it waits for, what is over first coming first.
+	Waits    []vm.Wait
+	Payment  *Payment   // nil unless it waits for money
+	Timeline []vm.Event // oldest first; only of a VM that was asked for alone
 }
 
 // VMFilter narrows a list of VMs; the zero value of a member doesn't.
@@ -39,6 +41,7 @@ type VMFilter struct {
 	States       []vm.State
 	Datacenter   string // slug; an unknown one matches nothing
 	EndedSince   time.Time
+	Labels       vm.Selector
 	Page         int // from 1; 0 for all
 	PerPage      int
 	Deleted      bool // those that were deleted and are kept, in the place of the others
@@ -51,7 +54,7 @@ const maxIDs = 10_000
 // VMs returns the actor's VMs, oldest first. One that its customer deleted is
 // not among them.
 func (s *Service) VMs(ctx context.Context, who account.Actor, f VMFilter) ([]VM, error) {
-	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince, Deleted: f.Deleted}
+	filter := store.Filter{AccountID: who.AccountID, States: f.States, EndedSince: f.EndedSince, Deleted: f.Deleted, Labels: f.Labels}
 	for _, given := range f.IDs {
 		if vmID, err := id.ParseVM(given); err == nil {
 			filter.IDs = append(filter.IDs, vmID)
@@ -93,7 +96,10 @@ func (s *Service) list(ctx context.Context, tx *store.Tx, filter store.Filter, f
 	if err != nil {
 		return nil, err
 	}
-	if err := s.owe(ctx, tx, list); err != nil || !f.wantTimeline {
+	if err := firstErrorOf(
+		func() error { return s.owe(ctx, tx, list) },
+		func() error { return s.wait(ctx, tx, list) },
+	); err != nil || !f.wantTimeline {
 		return list, err
 	}
 	for i := range list {

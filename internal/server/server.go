@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cpucloud/cpucloud/internal/api"
+	"github.com/cpucloud/cpucloud/internal/archive/s3"
 	"github.com/cpucloud/cpucloud/internal/console"
 	"github.com/cpucloud/cpucloud/internal/control"
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -49,6 +50,9 @@ type Config struct {
 
 	Limits  payment.Limits          // of deposits and withdrawals
 	Sources []control.PaymentSource // of payments, besides operators
+
+	Archive      *s3.Store            // where exports are kept; nil for nowhere
+	ExportLimits control.ExportLimits // of one account
 
 	Simulation    bool          // let operators add simulated servers
 	SimulatedBoot time.Duration // until a VM on one of them is Active
@@ -107,6 +111,7 @@ func Start(ctx context.Context, c Config) (_ *Server, err error) {
 	s.Control, err = control.New(ctx, control.Config{
 		Store: s.store, Now: clock.Now, Wall: c.Now, Rand: c.Rand, Log: c.Log, Epoch: c.Epoch, Grace: c.Grace, Retention: c.Retention, KeepDeleted: c.KeepDeleted, KeepDisks: c.KeepDisks, AddressRest: c.AddressRest, Fee: c.Fee, Limits: c.Limits, Sources: c.Sources, Launch: launchWithin,
 		Images: offered, RescueImage: cmp.Or(c.RescueImage, rescueImage(offered)), Advance: clock.advance(),
+		Archive: c.Archive, ExportLimits: c.ExportLimits,
 		Simulation: c.Simulation, SimulatedBoot: c.SimulatedBoot,
 	})
 	if err != nil {
@@ -157,7 +162,7 @@ func (s *Server) handler(c Config) http.Handler {
 	mux.Handle("/", api.New(s.Control, api.Config{Log: c.Log, Version: c.Version}))
 	mux.Handle("GET /{$}", console.Handler(s.Control, console.Config{Version: c.Version, Log: c.Log}))
 	mux.Handle("GET /console/", console.Handler(s.Control, console.Config{Version: c.Version, Log: c.Log}))
-	mux.Handle("/agent/", wire.Handler(s.Control, wire.Config{Log: c.Log, Consoles: s.Control, Meters: s.Control}))
+	mux.Handle("/agent/", wire.Handler(s.Control, wire.Config{Log: c.Log, Consoles: s.Control, Meters: s.Control, Exports: s.Control}))
 	mux.Handle("GET /images/", s.images)
 	return mux
 }

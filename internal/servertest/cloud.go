@@ -24,6 +24,9 @@ import (
 // which is ahead of it.
 var now = time.Now //nolint:forbidigo // sockets and processes know no other time
 
+// KeepDisks is how long the disks are kept that VMs had before.
+const KeepDisks = 24 * time.Hour
+
 // Options of a Cloud; the zero value is a good one.
 type Options struct {
 	TestClock   bool          // let the operator move the billing clock forward
@@ -84,7 +87,7 @@ func Start(tb testing.TB, o Options) *Cloud {
 func ServerConfig(dir, listen string, log *slog.Logger) server.Config {
 	return server.Config{
 		Listen: listen, Database: filepath.Join(dir, "cloud.db"), Images: filepath.Join(dir, "images"), Version: "test",
-		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDisks: 24 * time.Hour, Now: now, Rand: rand.Reader, Log: log,
+		Epoch: 24 * time.Hour, Retention: 7 * 24 * time.Hour, KeepDisks: KeepDisks, Now: now, Rand: rand.Reader, Log: log,
 	}
 }
 

@@ -25,7 +25,9 @@ type question struct {
 	Do      string
 	ID      string
 	Machine hypervisor.Machine
-	Backup  hypervisor.Backup // its target comes with it
+	Index   int             // of a disk to copy; the target comes with it
+	Disk    hypervisor.Disk // that it is
+	Freeze  bool
 	Link    network.Link
 }
 
@@ -96,8 +98,7 @@ func do(q question, file *os.File, h hypervisor.Driver, n network.Driver) (r rep
 	case "reset":
 		err = h.Reset(ctx, q.ID)
 	case "copy":
-		q.Backup.Target = file
-		r.Order, err = h.Backup(ctx, q.ID, q.Backup)
+		r.Order, err = h.Backup(ctx, q.ID, hypervisor.Backup{Index: q.Index, Disk: q.Disk, Freeze: q.Freeze, Target: file})
 	case "console":
 		r.Console, err = h.Console(ctx, q.ID)
 	case "end":
@@ -220,9 +221,7 @@ func (m machines) Reset(ctx context.Context, id string) error {
 }
 
 func (m machines) Backup(ctx context.Context, id string, b hypervisor.Backup) (hypervisor.Consistency, error) {
-	file := b.Target
-	b.Target, b.Progress = nil, nil
-	r, _, err := m.ask(ctx, question{Do: "copy", ID: id, Backup: b}, file)
+	r, _, err := m.ask(ctx, question{Do: "copy", ID: id, Index: b.Index, Disk: b.Disk, Freeze: b.Freeze}, b.Target)
 	return r.Order, err
 }
 

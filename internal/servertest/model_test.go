@@ -225,6 +225,10 @@ func (w *world) step() {
 	case w.chance.IntN(12) == 0:
 		w.passes(time.Duration(w.chance.IntN(30)) * time.Hour)
 	case w.chance.IntN(12) == 0:
+		w.dropsDisk(alive[w.chance.IntN(len(alive))])
+	case w.chance.IntN(12) == 0:
+		w.fails(alive[w.chance.IntN(len(alive))])
+	case w.chance.IntN(12) == 0:
 		w.purges(alive[w.chance.IntN(len(alive))])
 	case w.chance.IntN(12) == 0:
 		w.drops(alive[w.chance.IntN(len(alive))])
@@ -384,6 +388,9 @@ func (w *world) differs() string {
 		}
 		if files := w.files(g.id); g.stage == gone && len(files) > 0 {
 			return fmt.Sprintf("of %+v are left %v", *g, files)
+		}
+		if n := w.odd(g); n >= 0 {
+			return fmt.Sprintf("of %+v disk %d is left", *g, n)
 		}
 		if g.stage == gone {
 			continue

@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/cpucloud/cpucloud/internal/ledger"
 	"github.com/cpucloud/cpucloud/internal/money"
+	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
 // Mark is the place of an entry in the order of time. The zero value is none.
@@ -32,7 +34,8 @@ func (e HistoryEntry) Mark() Mark { return Mark{e.At, e.ID} }
 // balance or the reserves of its VMs. The zero value of a member narrows nothing.
 type History struct {
 	AccountID string
-	VM        string // only those that touch the reserve of this VM of the account
+	VM        string      // only those that touch the reserve of this VM of the account
+	Labels    vm.Selector // only those about VMs that it chooses, as they are labelled now
 	Kinds     []ledger.Kind
 	From, To  time.Time // at From or later, and before To
 	Before    Mark      // older than this one
@@ -59,6 +62,9 @@ func (h History) where() (condition string, args []any) {
 	add(h.Before != Mark{}, `(e.at, e.id) < (?, ?)`, micros(h.Before.At), h.Before.ID)
 	add(h.After != Mark{}, `(e.at, e.id) > (?, ?)`, micros(h.After.At), h.After.ID)
 	add(h.UpTo > 0, `e.id <= ?`, h.UpTo)
+	if chosen, of := labelled(h.Labels); len(chosen) > 0 {
+		add(true, `EXISTS (SELECT 1 FROM vms v WHERE v.id = e.vm_id AND `+strings.Join(chosen, " AND ")+`)`, of...)
+	}
 	return condition, args
 }
 

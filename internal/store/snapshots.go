@@ -102,8 +102,9 @@ func (t *Tx) AccountSnapshots(ctx context.Context, accountID string, limit int) 
 func (t *Tx) SnapshotAwaited(ctx context.Context, s vm.Snapshot) (bool, error) {
 	type found struct{ ID string }
 	list, err := rows[found](ctx, t, `SELECT id FROM operations WHERE vm_id = ? AND result LIKE ? AND ended_at = 0
-		UNION ALL SELECT id FROM vms WHERE account_id = ? AND state IN ('New', 'Launching') AND asks LIKE ?`,
-		s.VMID, `%"`+s.ID+`"%`, s.AccountID, `%"from":"`+s.ID+`"%`)
+		UNION ALL SELECT id FROM vms WHERE account_id = ? AND state IN ('New', 'Launching') AND asks LIKE ?
+		UNION ALL SELECT id FROM exports WHERE snapshot_id = ? AND state = 'uploading'`,
+		s.VMID, `%"`+s.ID+`"%`, s.AccountID, `%"from":"`+s.ID+`"%`, s.ID)
 	return len(list) > 0, err
 }
 

@@ -66,6 +66,8 @@ type vmRow struct {
 	GoneAt        int64
 	UserData      string
 	HostKeys      string
+	Labels        string
+	Trouble       string
 }
 
 func (r vmRow) vm() (vm.VM, error) {
@@ -83,11 +85,16 @@ func (r vmRow) vm() (vm.VM, error) {
 		Wish: r.Wish, KnownAs: r.KnownAs, Limited: r.Limited, GoneAt: at(r.GoneAt),
 		RevertAt: at(r.RevertAt), Protected: r.Protected, Operation: r.Operation,
 		Power: vm.Power(r.Power), Held: r.Held, Cheaper: r.Cheaper, KeptUntil: at(r.KeptUntil),
-		UserData: userdata.Text(r.UserData),
+		UserData: userdata.Text(r.UserData), Labels: labelsOf(r.Labels),
 	}
 	v.HostKeys = hostKeysOf(r.HostKeys)
 	if r.PriceParts != "" {
 		if err := fromJSON(r.PriceParts, &v.Parts); err != nil {
+			return vm.VM{}, err
+		}
+	}
+	if r.Trouble != "" {
+		if err := fromJSON(r.Trouble, &v.Trouble); err != nil {
 			return vm.VM{}, err
 		}
 	}
@@ -120,7 +127,7 @@ const vmColumns = `v.id, v.account_id, v.server_id, v.offer_id, v.provider_id, v
 	v.reached, v.state, v.since, v.reason, v.deadline, v.address, v.price, v.price_parts, v.spent,
 	COALESCE((SELECT b.amount FROM balances b WHERE b.account = 'vm:' || v.id), 0) AS reserved,
 	v.epoch, v.created_at, v.activated_at, v.next_billing, v.ended_at, v.gone, v.epochs, v.settled, v.affinity_group, v.wish, v.known_as, v.key_id, v.limited, v.gone_at,
-	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.power, v.full_parts, v.leaves, v.held, v.cheaper, v.kept_until`
+	v.before, v.revert_at, v.protected, v.operation, v.asks, v.user_data, v.host_keys, v.power, v.full_parts, v.leaves, v.held, v.cheaper, v.kept_until, v.labels, v.trouble`
 
 // InsertVM adds a VM.
 func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
@@ -146,6 +153,10 @@ func (s *script) vms(list []vm.VM) error {
 		if err != nil {
 			return err
 		}
+		trouble, err := troubleText(v.Trouble)
+		if err != nil {
+			return err
+		}
 		full, leaves, err := termsText(v)
 		if err != nil {
 			return err
@@ -155,12 +166,12 @@ func (s *script) vms(list []vm.VM) error {
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
 			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
-			userDataText(v), hostKeysText(v.HostKeys), string(cmp.Or(v.Power, vm.On)), full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil),
+			userDataText(v), hostKeysText(v.HostKeys), string(cmp.Or(v.Power, vm.On)), full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), labelsText(v.Labels), trouble,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
 		reached, state, since, reason, deadline, address, price, spent, epoch, created_at, activated_at, next_billing, ended_at, gone, epochs, settled, affinity_group,
-		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, power, full_parts, leaves, held, cheaper, kept_until)`, lines)
+		wish, known_as, key_id, limited, price_parts, gone_at, before, revert_at, protected, operation, asks, user_data, host_keys, power, full_parts, leaves, held, cheaper, kept_until, labels, trouble)`, lines)
 	return nil
 }
 
@@ -190,6 +201,14 @@ func termsText(v vm.VM) (full, leaves string, err error) {
 func asksText(a vm.Asks) (string, error) {
 	text, err := toJSON(a)
 	return strings.TrimPrefix(text, "{}"), err
+}
+
+// troubleText is how the trouble of a VM's agent is kept, "" for none.
+func troubleText(t vm.Trouble) (string, error) {
+	if t == (vm.Trouble{}) {
+		return "", nil
+	}
+	return toJSON(t)
 }
 
 // userDataText is what is kept of a VM's user data: nothing once it was Active, or
@@ -226,7 +245,8 @@ func portsText(ports []vm.Port) (string, error) {
 	return toJSON(ports)
 }
 
-// UpdateVM writes all of v that can change. Its reserve is the ledger's.
+// UpdateVM writes all of v that can change. Its reserve is the ledger's, its labels
+// are SetLabels'.
 func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	spec, err := toJSON(v.Spec)
 	if err != nil {
@@ -237,6 +257,10 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 		return err
 	}
 	asks, err := asksText(v.Asks)
+	if err != nil {
+		return err
+	}
+	trouble, err := troubleText(v.Trouble)
 	if err != nil {
 		return err
 	}
@@ -251,11 +275,11 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 	_, err = t.exec(ctx, `UPDATE vms SET name = ?, spec = ?, goal = ?, generation = ?, reached = ?, state = ?, since = ?, reason = ?,
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, gone_at = ?,
 		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ?,
-		power = ?, price = ?, price_parts = ?, full_parts = ?, leaves = ?, held = ?, cheaper = ?, kept_until = ? WHERE id = ?`,
+		power = ?, price = ?, price_parts = ?, full_parts = ?, leaves = ?, held = ?, cheaper = ?, kept_until = ?, trouble = ? WHERE id = ?`,
 		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, micros(v.GoneAt),
 		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v.HostKeys),
-		string(cmp.Or(v.Power, vm.On)), int64(v.Price), parts, full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), v.ID)
+		string(cmp.Or(v.Power, vm.On)), int64(v.Price), parts, full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), trouble, v.ID)
 	return err
 }
 
@@ -295,7 +319,8 @@ type Filter struct {
 	States       []vm.State
 	DatacenterID string
 	EndedSince   time.Time // ended at this time or later
-	Deleted      bool      // the Stopped ones that are kept, in the place of all others
+	Labels       vm.Selector
+	Deleted      bool // the Stopped ones that are kept, in the place of all others
 	Offset       int
 	Limit        int
 }
@@ -326,6 +351,8 @@ func (f Filter) query() (query string, args []any) {
 	add(len(f.States) > 0, "v.state IN (?)", bun.List(f.States))
 	add(f.DatacenterID != "", "v.datacenter_id = ?", f.DatacenterID)
 	add(!f.EndedSince.IsZero(), "v.ended_at >= ?", micros(f.EndedSince))
+	chosen, more := labelled(f.Labels)
+	where, args = append(where, chosen...), append(args, more...)
 	query = `SELECT ` + vmColumns + ` FROM vms v WHERE ` + strings.Join(where, " AND ") + ` ORDER BY v.created_at, v.id`
 	if f.Limit > 0 {
 		query, args = query+` LIMIT ? OFFSET ?`, append(args, f.Limit, f.Offset)
@@ -365,11 +392,15 @@ type Rested struct {
 	ServerID  string
 	AccountID string // "" for what a failed launch left behind
 	Address   netip.Addr
+	Left      time.Time
 }
 
 // RestingAddresses returns the addresses of servers that VMs have left after a time.
 func (t *Tx) RestingAddresses(ctx context.Context, servers []string, since time.Time) ([]Rested, error) {
-	list, err := rows[struct{ ServerID, AccountID, Address string }](ctx, t, `SELECT server_id, account_id, address FROM vms
+	list, err := rows[struct {
+		ServerID, AccountID, Address string
+		GoneAt                       int64
+	}](ctx, t, `SELECT server_id, account_id, address, gone_at FROM vms
 		WHERE server_id IN (?) AND gone_at > ? AND gone_at > 0 ORDER BY server_id, gone_at, id`, bun.List(servers), micros(since))
 	rested := make([]Rested, len(list))
 	for i, r := range list {
@@ -377,7 +408,7 @@ func (t *Tx) RestingAddresses(ctx context.Context, servers []string, since time.
 		if err != nil {
 			return nil, err
 		}
-		rested[i] = Rested{r.ServerID, r.AccountID, a}
+		rested[i] = Rested{r.ServerID, r.AccountID, a, at(r.GoneAt)}
 	}
 	return rested, err
 }

@@ -14,6 +14,7 @@ type Action string
 const (
 	Rename   Action = "rename"
 	SetPorts Action = "setPorts"
+	Label    Action = "label"
 	Reboot   Action = "reboot"   // its guest powers itself off, or is switched off after a minute, and starts again
 	Reset    Action = "reset"    // starts again at once, as by the button of a computer
 	Shutdown Action = "shutdown" // its guest powers itself off, or is switched off after a minute
@@ -36,7 +37,7 @@ const (
 
 // Actions are all there are, in the order in which they are told.
 var Actions = []Action{
-	Rename, SetPorts, Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, TakeSnapshot, Restore, Protect, Unprotect, Delete, Undelete,
+	Rename, SetPorts, Label, Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, TakeSnapshot, Restore, Protect, Unprotect, Delete, Undelete,
 }
 
 // Long reports whether a is an operation: the agent has to do something that
@@ -45,7 +46,7 @@ func (a Action) Long() bool {
 	switch a {
 	case Reboot, Reset, Shutdown, Start, Resize, Reinstall, Return, Rescue, Unrescue, TakeSnapshot, Restore, Undelete:
 		return true
-	case Rename, SetPorts, Protect, Unprotect, Delete:
+	case Rename, SetPorts, Label, Protect, Unprotect, Delete:
 	}
 	return false
 }

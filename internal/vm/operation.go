@@ -45,7 +45,10 @@ func (o Operation) Outcome() Outcome {
 }
 
 // The names of results.
-const SnapshotResult = "snapshotId"
+const (
+	SnapshotResult = "snapshotId" // that is made, or restored
+	ExportResult   = "exportId"   // that is restored
+)
 
 // About returns what an action is about that has just been asked for of v, by name; nil
 // for v alone.
@@ -53,6 +56,8 @@ func (a Action) About(v VM) map[string]string {
 	switch n := len(v.Snapshots); {
 	case a == TakeSnapshot && n > 0:
 		return map[string]string{SnapshotResult: v.Snapshots[n-1].ID}
+	case a == Restore && IsExport(v.From):
+		return map[string]string{ExportResult: v.From}
 	case a == Restore:
 		return map[string]string{SnapshotResult: v.From}
 	}

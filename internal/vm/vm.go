@@ -78,6 +78,10 @@ type VM struct {
 
 	Protected bool // its customer doesn't want it deleted
 
+	Labels Labels // nil for none
+
+	Trouble Trouble // what its agent could not do yet
+
 	Operation string // what its customer does to it just now, by the operation's id; "" for nothing
 
 	// UserData is what its guest is given to do at its first boot: its customer's
@@ -156,11 +160,13 @@ type Asks struct {
 	// since. Abrupt says not to ask its guest.
 	Restart int64 `json:"restart,omitempty"`
 	Abrupt  bool  `json:"abrupt,omitempty"`
-	// From is the snapshot that the VM's disk is made of when it isn't there yet, "" for
+	// From is the snapshot, or the export, that the VM's disk is made of when it isn't there yet, "" for
 	// the image of the spec.
 	From string `json:"from,omitempty"`
 	// Snapshots are what is wanted of the VM's snapshots.
 	Snapshots []SnapshotAsk `json:"snapshots,omitempty"`
+	// Exports are the snapshots that are to be stored outside of the server.
+	Exports []ExportWish `json:"exports,omitempty"`
 	Shelf
 }
 
@@ -210,6 +216,7 @@ type Sighting struct {
 	HostKeys []hostkey.Key `json:"host_keys,omitempty"`
 	// Snapshots are those that are ordered, and those that are there.
 	Snapshots []SnapshotSeen `json:"snapshots,omitempty"`
+	Exports   []ExportSeen   `json:"exports,omitempty"` // how far those are that are asked for
 	// Disk is the number of the disk that its machine was last started on, of which
 	// Image and HostKeys are.
 	Disk  int64      `json:"disk,omitempty"`
@@ -217,7 +224,9 @@ type Sighting struct {
 	// Unmade is the number of the disk that is ordered and can't be had, Reason says
 	// why; nil for none. The machine goes on with the disk that it has.
 	Unmade *int64 `json:"unmade,omitempty"`
-	Steps  []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
+	// Retry says when what Reason tells of is tried again; nil when nothing is.
+	Retry *Retry `json:"retry,omitempty"`
+	Steps []Step `json:"steps,omitempty"` // everything that happened since the order came, oldest first
 }
 
 // Step is one line of a VM's story as its agent tells it. A step that goes on,

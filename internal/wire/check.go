@@ -60,11 +60,17 @@ func checkSighting(s vm.Sighting) error {
 	case len(s.Steps) > vm.MaxSteps || len(s.Reason) > maxText:
 		return fault.Newf(fault.Invalid, "too much is told of VM %s", s.ID)
 	}
+	if r := s.Retry; r != nil && (r.Attempt < 0 || r.Attempt > maxTries || r.Of < 0 || r.Of > maxTries) {
+		return fault.Newf(fault.Invalid, "VM %s is reported with an absurd number of tries", s.ID)
+	}
 	if err := hostkey.Check(s.HostKeys); err != nil {
 		return fault.Newf(fault.Invalid, "VM %s is reported with host keys that are none: %s", s.ID, fault.Message(err))
 	}
 	if _, err := vm.ParseChecksum(s.Image); err != nil {
 		return fault.Newf(fault.Invalid, "VM %s is reported with an image that has no proper checksum", s.ID)
+	}
+	if err := checkExports(s.Exports); err != nil {
+		return err
 	}
 	for _, step := range s.Steps {
 		if step.Key == "" || len(step.Key) > 64 || len(step.Text) > maxText {

@@ -90,16 +90,9 @@ func (c *Client) Sync(ctx context.Context, report vm.Report, known vm.List, wait
 	wait = min(wait, MaxWait)
 	ctx, cancel := context.WithTimeout(ctx, wait+transfer)
 	defer cancel()
-	status, body, signed, err := c.line.send(ctx, syncPath, c.id.Server, c.id.Key,
-		polling{Report: report, Known: vm.Version{Epoch: known.Epoch, Revision: known.Revision}, WaitMS: wait.Milliseconds()})
+	body, err := c.ask(ctx, syncPath, polling{Report: report, Known: vm.Version{Epoch: known.Epoch, Revision: known.Revision}, WaitMS: wait.Milliseconds()})
 	if err != nil {
 		return vm.List{}, false, err
-	}
-	if !signed.by(c.id.Control, c.id.Server, status, body) {
-		return vm.List{}, false, fmt.Errorf("%w (status %d)", ErrForged, status)
-	}
-	if status != http.StatusOK {
-		return vm.List{}, false, refusal(status, body)
 	}
 	var o orders
 	if err := json.Unmarshal(body, &o); err != nil {
@@ -118,6 +111,22 @@ func (c *Client) Sync(ctx context.Context, report vm.Report, known vm.List, wait
 		return known, false, nil
 	}
 	return o.List, known.Older(o.List), nil
+}
+
+// ask sends a message and returns the body of its answer, if it is a success that the
+// control plane signed.
+func (c *Client) ask(ctx context.Context, path string, message any) ([]byte, error) {
+	status, body, signed, err := c.line.send(ctx, path, c.id.Server, c.id.Key, message)
+	if err != nil {
+		return nil, err
+	}
+	if !signed.by(c.id.Control, c.id.Server, status, body) {
+		return nil, fmt.Errorf("%w (status %d)", ErrForged, status)
+	}
+	if status != http.StatusOK {
+		return nil, refusal(status, body)
+	}
+	return body, nil
 }
 
 // line is the way to a control plane.

@@ -46,6 +46,7 @@ type Config struct {
 
 	Consoles Consoles // nil where nobody waits for consoles
 	Meters   Meters   // nil where no metrics are kept
+	Exports  Exports  // nil where there is no store of exports
 }
 
 // Handler answers agents. The server that it is mounted in bounds the number
@@ -61,11 +62,15 @@ func Handler(c Control, cfg Config) http.Handler {
 	if cfg.Consoles == nil {
 		cfg.Consoles = nobody{}
 	}
-	h := &handler{control: c, consoles: cfg.Consoles, meters: cfg.Meters, log: cfg.Log, maxWait: cfg.MaxWait}
+	if cfg.Exports == nil {
+		cfg.Exports = nobody{}
+	}
+	h := &handler{control: c, consoles: cfg.Consoles, exports: cfg.Exports, meters: cfg.Meters, log: cfg.Log, maxWait: cfg.MaxWait}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+enrollPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.enroll) })
 	mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.sync) })
 	mux.HandleFunc("POST "+metricsPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.metrics) })
+	mux.HandleFunc("POST "+errandPath, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.errand) })
 	mux.HandleFunc("GET "+consolePath, h.console)
 	return mux
 }
@@ -74,6 +79,7 @@ type handler struct {
 	control  Control
 	consoles Consoles
 	meters   Meters
+	exports  Exports
 	log      *slog.Logger
 	maxWait  time.Duration
 }

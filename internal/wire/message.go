@@ -44,6 +44,7 @@ const (
 	MaxAnswer = 32 << 20         // bytes of an answer
 	maxVMs    = 4096
 	maxText   = 2048 // bytes of a step or a reason
+	maxTries  = 1_000_000
 )
 
 // Identity is what an agent is known by and knows its control plane by.

@@ -408,6 +408,8 @@ func TestGarbageReports(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 5000)
 	for name, r := range map[string]vm.Report{
+		"tries":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Retry: &vm.Retry{Attempt: -1}}}},
+		"of":         {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready, Retry: &vm.Retry{Of: 1_000_001}}}},
 		"phase":      {VMs: []vm.Sighting{{ID: "0xA", Phase: "flying"}}},
 		"no id":      {VMs: []vm.Sighting{{Phase: vm.Ready}}},
 		"twice":      {VMs: []vm.Sighting{{ID: "0xA", Phase: vm.Ready}, {ID: "0xA", Phase: vm.Absent}}},

@@ -1,7 +1,7 @@
 // Package bare runs what one would start by hand to get the same VM as a cloud's:
 // the same program, board, processors, memory, devices, base and seed, less what
-// makes it a part of a cloud. Files go by path, QMP is left out, and the network
-// is the bench's.
+// makes it a part of a cloud. Files and sockets go by path, QMP is left out unless
+// the bench needs it, and the network is the bench's.
 package bare
 
 import (
@@ -24,6 +24,8 @@ const (
 	diskFile = "disk.qcow2"
 	seedFile = "seed.iso"
 	logFile  = "qemu.log"
+	qmpName  = "qmp"    // of the socket
+	console  = "serial" // likewise
 )
 
 // Machine is a bare QEMU that can be started again and again.
@@ -64,8 +66,10 @@ func (m *Machine) take(args []string) (err error) {
 		}
 		switch {
 		case option == "-add-fd", option == "-mon", option == "-name", option == "-netdev",
-			option == "-chardev" && strings.HasPrefix(value, "socket,"):
+			option == "-chardev" && strings.HasPrefix(value, "socket,id="+qmpName+","):
 			continue
+		case option == "-chardev" && strings.HasPrefix(value, "socket,"):
+			value = socket(value)
 		case option == "-blockdev":
 			if value, err = m.block(value); err != nil {
 				return err
@@ -77,6 +81,12 @@ func (m *Machine) take(args []string) (err error) {
 		}
 	}
 	return nil
+}
+
+// socket puts a path, its id, in the place of an inherited socket.
+func socket(value string) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(value, "socket,id="), ",")
+	return fmt.Sprintf("socket,id=%s,path=%s,server=on,wait=off", id, id)
 }
 
 // files copies the seed and learns what the disk is made of.
@@ -151,10 +161,20 @@ func (m *Machine) Prepare(ctx context.Context) error {
 // when stop is called.
 func (m *Machine) Start(ctx context.Context, card Card) (stop func(), err error) {
 	defer card.Close()
-	return m.run(ctx, []string{"-netdev", card.Netdev + ",id=net0"}, card.Files...)
+	p, err := m.run(ctx, []string{"-netdev", card.Netdev + ",id=net0"}, card.Files...)
+	if err != nil {
+		return nil, err
+	}
+	return p.stop, nil
 }
 
-func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (stop func(), err error) {
+// child is a QEMU that was started.
+type child struct {
+	ended <-chan struct{}
+	stop  func() // ends it, and what was made for it
+}
+
+func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (*child, error) {
 	log, err := os.Create(filepath.Join(m.dir, logFile))
 	if err != nil {
 		return nil, err
@@ -165,16 +185,21 @@ func (m *Machine) run(ctx context.Context, more []string, files ...*os.File) (st
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // by a signal, or as its guest wished
+		close(ended)
+	}()
 	end := func() {
 		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()         // by the signal
+		<-ended
 	}
 	leave, err := m.bound(ctx, cmd.Process.Pid)
 	if err != nil {
 		end()
 		return nil, err
 	}
-	return func() { end(); leave() }, nil
+	return &child{ended, func() { end(); leave() }}, nil
 }
 
 // Said returns what QEMU had to say.

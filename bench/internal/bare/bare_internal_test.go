@@ -11,7 +11,7 @@ func cloudArgs() []string {
 	return []string{
 		"-nodefaults", "-m", "1G", "-smp", "cpus=2,sockets=1", "-name", "guest=0xA",
 		"-chardev", "socket,id=qmp,fd=4,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
-		"-chardev", "ringbuf,id=serial,size=262144", "-serial", "chardev:serial",
+		"-chardev", "socket,id=serial,fd=5,server=on,wait=off", "-serial", "chardev:serial",
 		"-add-fd", "fd=7,set=7",
 		"-blockdev", `{"driver":"file","node-name":"file7","filename":"/dev/fdset/7","read-only":true}`,
 		"-blockdev", `{"driver":"raw","node-name":"disk7","file":"file7","read-only":true}`,
@@ -31,7 +31,7 @@ func TestTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"-nodefaults", "-m", "1G", "-smp", "cpus=2,sockets=1", "-chardev", "ringbuf,id=serial,size=262144", "-serial", "chardev:serial",
+		"-nodefaults", "-m", "1G", "-smp", "cpus=2,sockets=1", "-chardev", "socket,id=serial,path=serial,server=on,wait=off", "-serial", "chardev:serial",
 		"-blockdev", `{"driver":"file","filename":"/images/base.raw","node-name":"file7","read-only":true}`,
 		"-blockdev", `{"driver":"raw","node-name":"disk7","file":"file7","read-only":true}`,
 		"-blockdev", `{"driver":"file","filename":"disk.qcow2","node-name":"file6","read-only":false}`,

@@ -79,6 +79,15 @@ func Median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// Ratios returns the ratio of each round.
+func Ratios(value, floor []float64) []float64 {
+	each := make([]float64, len(value))
+	for i := range value {
+		each[i] = value[i] / floor[i]
+	}
+	return each
+}
+
 // Quantile returns the smallest value that at least the share q of the values,
 // of which there is at least one, does not exceed.
 func Quantile(values []float64, q float64) float64 {

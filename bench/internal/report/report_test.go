@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,5 +45,12 @@ func TestQuantile(t *testing.T) {
 		if test.got != test.want {
 			t.Errorf("%s: got %v, want %v", test.what, test.got, test.want)
 		}
+	}
+}
+
+func TestRatios(t *testing.T) {
+	t.Parallel()
+	if got := report.Ratios([]float64{3, 1}, []float64{2, 4}); !slices.Equal(got, []float64{1.5, 0.25}) {
+		t.Errorf("ratios are %v", got)
 	}
 }

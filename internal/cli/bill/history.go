@@ -52,13 +52,14 @@ func history(s *session.Session) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.VM, "vm", "", "only what is about this VM")
+	flags.StringVarP(&o.Labels, "selector", "l", "", "only what is about VMs whose labels are so, such as env=prod,tier!=web")
 	flags.StringSliceVar(&o.Kinds, "kind", nil, "only these kinds: "+strings.Join(kinds, ", "))
 	flags.StringVar(&since, "since", "", "only from then on: a date, a time of RFC 3339, or a duration such as 30d")
 	flags.StringVar(&until, "until", "", "only before then")
 	flags.IntVar(&limit, "limit", limit, "how many entries at most; 0 for all")
 	session.CompleteFlag(cmd, "vm", vm.Names(s))
 	session.CompleteFlag(cmd, "kind", session.Words(kinds...))
-	for _, flag := range []string{"since", "until", "limit"} {
+	for _, flag := range []string{"since", "until", "limit", "selector"} {
 		session.CompleteFlag(cmd, flag, cobra.NoFileCompletions)
 	}
 	return cmd

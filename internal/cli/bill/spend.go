@@ -16,7 +16,7 @@ import (
 var sums = []string{"day", "resource", "vm"}
 
 func spend(s *session.Session) *cobra.Command {
-	by, since, until := "vm", "", ""
+	by, since, until, labels := "vm", "", "", ""
 	cmd := &cobra.Command{
 		Use:   "spend",
 		Short: "Sum up what your VMs cost by VM, day or resource",
@@ -25,6 +25,7 @@ func spend(s *session.Session) *cobra.Command {
 		Example: session.Lines(
 			"cpucloud bill spend",
 			"cpucloud bill spend --by resource --since 30d",
+			"cpucloud bill spend -l env=prod,tier!=web",
 			"cpucloud bill spend --by day --since 2026-11-01 --until 2026-12-01 -o json",
 		),
 		Args: cobra.NoArgs,
@@ -44,7 +45,7 @@ func spend(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := cloud.Spend(cmd.Context(), by, from, to)
+			all, err := cloud.Spend(cmd.Context(), by, from, to, labels)
 			if err != nil {
 				return err
 			}
@@ -55,6 +56,8 @@ func spend(s *session.Session) *cobra.Command {
 	cmd.Flags().StringVar(&by, "by", by, "what to sum up by: "+strings.Join(sums, ", "))
 	cmd.Flags().StringVar(&since, "since", "", "only from then on: a date, a time of RFC 3339, or a duration such as 30d (default this month)")
 	cmd.Flags().StringVar(&until, "until", "", "only before then (default now)")
+	cmd.Flags().StringVarP(&labels, "selector", "l", "", "only VMs whose labels are so, such as env=prod,tier!=web")
+	session.CompleteFlag(cmd, "selector", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "by", session.Words(sums...))
 	session.CompleteFlag(cmd, "since", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "until", cobra.NoFileCompletions)

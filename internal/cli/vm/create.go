@@ -21,8 +21,10 @@ type wish struct {
 	quote     string
 	image     string
 	snapshot  string
+	export    string
 	checksum  string
 	userData  string
+	labels    []string
 	keys      []string
 	ports     []string
 	hostname  string
@@ -50,15 +52,16 @@ func create(s *session.Session) *cobra.Command {
 			"begins with #!, or MIME multipart, of at most 16 KiB; - is standard input. It may hold secrets: nobody is\n" +
 			"shown it again. The server where the VM runs has to know it. The image has to have cloud-init.\n\n" +
 			"With --snapshot the VM is made of a snapshot, on the server where that is: another machine, with its own name,\n" +
-			"host keys and machine id: `cpucloud vm create staging --snapshot ID`. `cpucloud vm snapshot list` tells ids.\n\n" +
+			"host keys and machine id: `cpucloud vm create staging --snapshot ID`. `cpucloud vm snapshot list` tells ids.\n" +
+			"With --export it is made of an export, on the cheapest server that fits; `cpucloud vm export list` tells ids.\n\n" +
 			"With --quote the VMs take the places of a quote, at its price, instead of the cheapest. --dry-run goes\n" +
 			"through all checks and tells the cost, what would be left of the balance, and of the limits.\n\n" +
 			"The request carries an id, so that it is safe to repeat: give the same --request-id again\n" +
 			"after an interruption, and the first answer is given again instead of more VMs.",
 		Example: session.Lines(
 			"cpucloud vm create web --image ubuntu-24-04-x64 --port 80 --port 443 --country US,DE --wait",
-			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db",
-			"cpucloud vm create worker --instances 3 --image debian-13-x64 --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
+			"cpucloud vm create db -n 3 --extra-storage 100:NVMe --max-price 3 --min-tier 3 --anti-affinity db --label env=prod --label tier=db",
+			"cpucloud vm create worker --instances 3 --export exp_06h8k3a1r4c1r7f3m5t9d0b2ng --user-data setup.yaml --ssh-key laptop --request-id batch-7 -o json",
 			"cpucloud vm create web --quote quo_06abk5 --image https://example.org/os.qcow2 --image-checksum sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --dry-run",
 		),
 		Args: cobra.ExactArgs(1),
@@ -70,7 +73,9 @@ func create(s *session.Session) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&w.image, "image", "", "slug of a recommended image, or the URL of any (default the demo image, else Ubuntu 24.04)")
 	f.StringVar(&w.snapshot, "snapshot", "", "id of a snapshot that they are made of, instead of an image")
+	f.StringVar(&w.export, "export", "", "id of an export that they are made of, instead of an image")
 	f.StringVar(&w.checksum, "image-checksum", "", "sha256:HEX that the image has to have as it is downloaded")
+	f.StringArrayVar(&w.labels, "label", nil, "label of each VM, such as env=prod; may be given several times")
 	f.StringVar(&w.userData, "user-data", "", "file of what each VM does at its first boot; - is standard input")
 	f.StringArrayVar(&w.keys, "ssh-key", nil, "who may log in; may be given several times")
 	f.StringSliceVarP(&w.ports, "port", "p", nil, "port to open, such as 80 or 53/udp; may be given several times")
@@ -83,7 +88,9 @@ func create(s *session.Session) *cobra.Command {
 	w.dry.Bind(cmd)
 	session.CompleteFlag(cmd, "image-checksum", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "snapshot", s.Complete(availableSnapshots))
+	session.CompleteFlag(cmd, "export", s.Complete(exportWords))
 	session.CompleteFlag(cmd, "quote", cobra.NoFileCompletions)
+	session.CompleteFlag(cmd, "label", cobra.NoFileCompletions)
 	session.CompleteFlag(cmd, "image", s.Complete(slugs))
 	return cmd
 }
@@ -107,7 +114,7 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	if w.dry {
 		return w.plan(ctx, s, cloud, d)
 	}
-	newer := w.quote != "" || w.snapshot != "" || w.checksum != "" || w.userData != "" || len(w.want.News(cmd)) > 0
+	newer := w.quote != "" || w.snapshot != "" || w.export != "" || w.checksum != "" || w.userData != "" || len(w.labels) > 0 || len(w.want.News(cmd)) > 0
 	made, err := deploy(ctx, cloud, d, newer)
 	if client.Unreached(err) {
 		s.Notef("It is not known whether anything was made. Repeat the command with --request-id %s to make sure.", d.RequestID)
@@ -121,13 +128,14 @@ func (w *wish) run(cmd *cobra.Command, s *session.Session, name string) error {
 	return w.waitAll(ctx, s, cloud, made)
 }
 
-// source returns the URL of the image that the VMs are made of, "" for a snapshot.
+// source returns the URL of the image that the VMs are made of, "" for a snapshot or an
+// export.
 func (w *wish) source(ctx context.Context, cloud *client.Client) (string, error) {
 	switch {
-	case w.snapshot == "":
+	case w.snapshot == "" && w.export == "":
 		return imageURL(ctx, cloud, w.image)
-	case w.image != "" || w.checksum != "":
-		return "", fault.New(fault.Invalid, "a VM is made of an image or of a snapshot: leave out --image and --image-checksum, or --snapshot")
+	case w.image != "" || w.checksum != "" || w.snapshot != "" && w.export != "":
+		return "", fault.New(fault.Invalid, "a VM is made of one thing: give --image (with --image-checksum), --snapshot or --export")
 	}
 	return "", nil
 }
@@ -145,13 +153,16 @@ func deploy(ctx context.Context, cloud *client.Client, d client.PlacedDeployment
 
 // deployment turns the flags into a request that lacks only the image.
 func (w *wish) deployment(s *session.Session, name string) (client.PlacedDeployment, error) {
-	d := client.PlacedDeployment{RequestID: w.requestID, QuoteID: w.quote, ImageChecksum: w.checksum, Snapshot: w.snapshot}
+	d := client.PlacedDeployment{RequestID: w.requestID, QuoteID: w.quote, ImageChecksum: w.checksum, Snapshot: w.snapshot, Export: w.export}
 	d.VM = client.VMConfiguration{Name: name, Hostname: w.hostname}
 	var err error
 	if w.checksum != "" && !checksumPattern.MatchString(w.checksum) {
 		return d, badChecksum(w.checksum)
 	}
 	if d.UserData, err = readUserData(s, w.userData); err != nil {
+		return d, err
+	}
+	if d.Labels, err = parseLabels(w.labels); err != nil {
 		return d, err
 	}
 	if d.Placing, err = w.want.Request(); err != nil {

@@ -13,7 +13,8 @@ import (
 )
 
 func remove(s *session.Session) *cobra.Command {
-	yes, purge := false, false
+	purge := false
+	var target target
 	var dry session.DryRun
 	cmd := &cobra.Command{
 		Use:     "delete NAME|ID...",
@@ -21,26 +22,27 @@ func remove(s *session.Session) *cobra.Command {
 		Short:   "Delete virtual machines and their disks",
 		Long: "Delete virtual machines and their disks, all of them or none. What their reserves hold goes back\n" +
 			"to the balance; the epoch that has begun is not refunded. For a while, a day unless the operator says otherwise,\n" +
-			"`cpucloud vm undelete` brings them back, unless they are purged. Asks first, unless --yes is given.",
+			"`cpucloud vm undelete` brings them back, unless they are purged. Asks first, unless --yes is given.\n\n" +
+			"With -l it is for all virtual machines whose labels are so, such as env=prod,tier!=web,owner,!temp.",
 		Example: session.Lines(
 			"cpucloud vm delete web --dry-run",
 			"cpucloud vm delete web db 0x1f9a --yes",
-			"cpucloud vm delete web --purge",
+			"cpucloud vm delete -l env=test,!keep --purge",
 			"cpucloud vm list --status Failed -o json | jq -r '.[].id' | xargs cpucloud vm delete --yes",
 		),
-		Args:              cobra.MinimumNArgs(1),
+		Args:              target.args,
 		ValidArgsFunction: Names(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
 			}
-			vms, err := findAll(cmd.Context(), cloud, args)
+			vms, err := target.find(cmd.Context(), cloud, args)
 			if err != nil {
 				return err
 			}
-			if !yes && !bool(dry) {
-				if yes, err = s.Confirm(question(vms, purge), "--yes"); err != nil || !yes {
+			if !target.yes && !bool(dry) {
+				if yes, err := s.Confirm(question(vms, purge), "--yes"); err != nil || !yes {
 					return err
 				}
 			}
@@ -68,8 +70,8 @@ func remove(s *session.Session) *cobra.Command {
 		},
 	}
 	dry.Bind(cmd)
+	target.bind(cmd)
 	cmd.Flags().BoolVar(&purge, "purge", false, "purge their disks at once: they can't be undeleted")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }
 

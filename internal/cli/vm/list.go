@@ -23,6 +23,7 @@ func statuses() []string {
 
 func list(s *session.Session) *cobra.Command {
 	var o client.ListOptions
+	labels := false
 	deleted := false
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -30,9 +31,9 @@ func list(s *session.Session) *cobra.Command {
 		Short:   "List your virtual machines",
 		Example: session.Lines(
 			"cpucloud vm list",
-			"cpucloud vm list --status Active,SmallBalance",
-			"cpucloud vm list --deleted",
-			"cpucloud vm list -o json | jq -r '.[] | [.id, .publicIp] | @tsv'",
+			"cpucloud vm list --status Active,SmallBalance --datacenter us-nyc-1",
+			"cpucloud vm list -l env=prod,tier!=web --labels",
+			"cpucloud vm list --deleted -o json | jq -r '.[] | [.id, .keptUntil] | @tsv'",
 		),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +42,7 @@ func list(s *session.Session) *cobra.Command {
 				return err
 			}
 			if deleted {
-				vms, err := cloud.DeletedVMs(cmd.Context())
+				vms, err := cloud.DeletedVMs(cmd.Context(), o.Labels)
 				if err != nil {
 					return err
 				}
@@ -51,14 +52,19 @@ func list(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(vms) == 0 {
+			switch {
+			case len(vms) == 0 && o.Labels != "":
+				s.Notef("No VM has labels such as %q.", o.Labels)
+			case len(vms) == 0:
 				s.Notef("No VMs. Create one with `cpucloud vm create NAME`.")
 			}
-			return s.Print(vms, table(vms))
+			return s.Print(vms, table(vms, labels))
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.Statuses, "status", nil, "only VMs of this status; any of several")
 	cmd.Flags().StringVar(&o.Datacenter, "datacenter", "", "only VMs in this datacenter, such as us-nyc-1")
+	bindSelector(cmd, &o.Labels)
+	cmd.Flags().BoolVar(&labels, "labels", false, "show labels, too")
 	cmd.Flags().BoolVar(&deleted, "deleted", false, "the deleted VMs that can be undeleted, and until when")
 	cmd.MarkFlagsMutuallyExclusive("deleted", "status")
 	cmd.MarkFlagsMutuallyExclusive("deleted", "datacenter")
@@ -78,15 +84,22 @@ func deletedTable(vms []client.VM) session.Table {
 	return t
 }
 
-func table(vms []client.VM) session.Table {
+func table(vms []client.VM, labels bool) session.Table {
 	t := session.Table{Header: []string{"id", "name", "status", "address", "size", "datacenter", "price/epoch", "created"}}
+	if labels {
+		t.Header = append(t.Header, "labels")
+	}
 	if slices.ContainsFunc(vms, func(v client.VM) bool { return warnings(v) != "" }) {
 		t.Header = append(t.Header, "warning")
 	}
 	for _, v := range vms {
 		row := []string{
-			v.ID, v.Name, status(v), cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt), warnings(v),
+			v.ID, v.Name, status(v), cmp.Or(v.Address(), "-"), size(v), market.PlaceOf(v.Datacenter), v.PricePerEpoch, when(v.CreatedAt),
 		}
+		if labels {
+			row = append(row, cmp.Or(labelWords(v.Labels), "-"))
+		}
+		row = append(row, warnings(v))
 		t.Add(row[:len(t.Header)]...)
 	}
 	return t

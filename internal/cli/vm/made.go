@@ -46,7 +46,7 @@ func (w *wish) waitAll(ctx context.Context, s *session.Session, cloud *client.Cl
 		}
 		vms = append(vms, v)
 	}
-	if err := printOneOrMany(s, vms, table(vms)); err != nil {
+	if err := printOneOrMany(s, vms, table(vms, false)); err != nil {
 		return err
 	}
 	return first

@@ -20,12 +20,13 @@ type act struct {
 
 	// What some have besides.
 	operands string // behind the VM's name
+	noun     string // before the verb, such as "snapshot "
 	flags    func(*pflag.FlagSet)
-	find     func(ctx context.Context, cloud *client.Client, given string) (client.VM, error) // nil for Find
-	prepare  func(ctx context.Context, cloud *client.Client, args []string) error             // before it is done
-	tell     func(s *session.Session, v client.VM)                                            // and what is to be known before
-	ask      func(v client.VM) string                                                         // a question that --yes spares
-	after    func(v client.VM) error                                                          // once it has begun
+	among    vmsOf                                                                // those that it is for, nil for those that are listed
+	prepare  func(ctx context.Context, cloud *client.Client, args []string) error // before it is done
+	tell     func(s *session.Session, v client.VM)                                // and what is to be known before
+	ask      func(v client.VM) string                                             // a question that --yes spares
+	after    func(v client.VM) error                                              // once it has begun
 }
 
 func reboot(s *session.Session) *cobra.Command {
@@ -61,7 +62,7 @@ func shutdown(s *session.Session) *cobra.Command {
 			if v.NextBillingAt != nil {
 				from = when(*v.NextBillingAt) + " UTC"
 			}
-			s.Notef("while it is powered off an epoch costs %s USDC, its storage and address, in place of %s: from %s on", v.PriceOff, v.PricePerEpoch, from)
+			s.Notef("VM %s: while it is powered off an epoch costs %s USDC, its storage and address, in place of %s: from %s on", v.Name, v.PriceOff, v.PricePerEpoch, from)
 		},
 	}.command(s)
 }
@@ -83,7 +84,7 @@ func undelete(s *session.Session) *cobra.Command {
 			"is reserved anew. `cpucloud vm list --deleted` tells which ones can be, and until when.",
 		examples: []string{"cpucloud vm undelete web", "cpucloud vm undelete 0x1f9a --wait"},
 		do:       (*client.Client).UndeleteVM,
-		find:     findDeleted,
+		among:    deletedVMs,
 	}.command(s)
 }
 
@@ -109,16 +110,21 @@ func resize(s *session.Session) *cobra.Command {
 	}.command(s)
 }
 
-// findDeleted returns the deleted VM that can be undeleted by a name or id.
-func findDeleted(ctx context.Context, cloud *client.Client, given string) (client.VM, error) {
-	vms, err := cloud.DeletedVMs(ctx)
-	if err != nil {
-		return client.VM{}, err
-	}
-	return pick(vms, given)
+// deletedVMs returns the VMs that can be undeleted.
+func deletedVMs(ctx context.Context, cloud *client.Client, labels string) ([]client.VM, error) {
+	return cloud.DeletedVMs(ctx, labels)
 }
 
+// command returns the verb's command: for several VMs, unless it has what is for one
+// alone.
 func (a act) command(s *session.Session) *cobra.Command {
+	if a.operands != "" || a.prepare != nil || a.ask != nil || a.after != nil {
+		return a.forOne(s)
+	}
+	return a.forSeveral(s)
+}
+
+func (a act) forOne(s *session.Session) *cobra.Command {
 	wait, yes, timeout := false, a.ask == nil, defaultTimeout
 	var dry session.DryRun
 	cmd := &cobra.Command{
@@ -132,11 +138,7 @@ func (a act) command(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			find := Find
-			if a.find != nil {
-				find = a.find
-			}
-			v, err := find(cmd.Context(), cloud, args[0])
+			v, err := Find(cmd.Context(), cloud, args[0])
 			if err != nil {
 				return err
 			}
@@ -168,11 +170,13 @@ func (a act) command(s *session.Session) *cobra.Command {
 				}
 			}
 			if wait && !bool(dry) {
-				if o, err = ended(cmd.Context(), cloud, v, o, timeout); err != nil {
+				limit, cancel := context.WithTimeout(cmd.Context(), timeout)
+				defer cancel()
+				if o, err = ended(cmd.Context(), limit, cloud, v, o, timeout); err != nil {
 					return err
 				}
 			}
-			return printOperation(s, v, o)
+			return printOperations(s, []begun{{v, o}})
 		},
 	}
 	dry.Bind(cmd)
@@ -189,9 +193,7 @@ func (a act) command(s *session.Session) *cobra.Command {
 
 // ended returns an operation that has succeeded. An Exit with CodeVMFailed says why
 // it hasn't.
-func ended(ctx context.Context, cloud *client.Client, v client.VM, o client.Operation, timeout time.Duration) (client.Operation, error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+func ended(ctx, limited context.Context, cloud *client.Client, v client.VM, o client.Operation, timeout time.Duration) (client.Operation, error) {
 	now, err := cloud.WaitOperation(limited, o.ID)
 	switch {
 	case err != nil && limited.Err() != nil && ctx.Err() == nil:
@@ -202,16 +204,4 @@ func ended(ctx context.Context, cloud *client.Client, v client.VM, o client.Oper
 		return now, failed("%s of VM %s failed: %s", o.Action, v.Name, *now.Error)
 	}
 	return now, nil
-}
-
-func printOperation(s *session.Session, v client.VM, o client.Operation) error {
-	var t session.Table
-	t.Add("vm:", v.Name)
-	t.Add("operation:", o.ID)
-	t.Add("action:", o.Action)
-	t.Add("outcome:", o.Outcome)
-	if o.EndedAt != nil {
-		t.Add("took:", o.EndedAt.Sub(o.StartedAt).Round(100*time.Millisecond).String())
-	}
-	return s.Print(o, t)
 }

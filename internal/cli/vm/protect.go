@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,18 +23,22 @@ func unprotect(s *session.Session) *cobra.Command {
 
 func protection(s *session.Session, verb, short, long, done string, do func(*client.Client, context.Context, string) error) *cobra.Command {
 	var dry session.DryRun
+	var target target
 	cmd := &cobra.Command{
-		Use: verb + " NAME|ID...", Short: short, Long: long,
-		Example:           session.Lines("cpucloud vm "+verb+" db", "cpucloud vm "+verb+" db web --dry-run"),
-		Args:              cobra.MinimumNArgs(1),
+		Use: verb + " NAME|ID...", Short: short, Long: long + "\n\n" + chosenBy,
+		Example:           session.Lines("cpucloud vm "+verb+" db", "cpucloud vm "+verb+" db web --dry-run", "cpucloud vm "+verb+" -l env=prod"),
+		Args:              target.args,
 		ValidArgsFunction: Names(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cloud, err := s.Cloud()
 			if err != nil {
 				return err
 			}
-			vms, err := findAll(cmd.Context(), cloud, args)
+			vms, err := target.find(cmd.Context(), cloud, args)
 			if err != nil {
+				return err
+			}
+			if ok, err := target.agree(s, strings.ToUpper(verb[:1])+verb[1:], vms, dry); err != nil || !ok {
 				return err
 			}
 			t := session.Table{Header: []string{done, "name"}}
@@ -48,5 +53,6 @@ func protection(s *session.Session, verb, short, long, done string, do func(*cli
 		},
 	}
 	dry.Bind(cmd)
+	target.bind(cmd)
 	return cmd
 }

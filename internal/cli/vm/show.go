@@ -50,11 +50,17 @@ func details(v client.VM) session.Table {
 	if v.Deadline != nil && v.Payment == nil {
 		t.Add("given up at:", when(*v.Deadline))
 	}
+	if v.Waiting != nil {
+		addWaits(&t, append([]client.Wait{*v.Waiting}, v.AlsoWaiting...))
+	}
 	if text := unreachable(v); text != "" {
 		t.Add("warning:", text+"; the VM runs on")
 	}
 	if text := drained(v); text != "" {
 		t.Add("warning:", text+"; move what is on it")
+	}
+	if len(v.Labels) > 0 {
+		t.Add("labels:", labelWords(v.Labels))
 	}
 	if v.Rescue != nil {
 		t.Add("rescue:", "in rescue since "+when(v.Rescue.Since)+"; `cpucloud vm unrescue "+v.Name+"` goes back")
@@ -94,6 +100,19 @@ func details(v client.VM) session.Table {
 		t.Add(label, when(e.At)+"  "+e.Text)
 	}
 	return t
+}
+
+// addWaits tells what a VM waits for: why, since when, until when, and what comes then.
+func addWaits(t *session.Table, waits []client.Wait) {
+	for _, w := range waits {
+		times := "since " + when(w.Since)
+		if w.Until != nil {
+			times += " until " + when(*w.Until)
+		}
+		t.Add("waiting:", w.Why)
+		t.Add("", times)
+		t.Add("", w.Next)
+	}
 }
 
 // owed tells what a VM that is short of money waits for, "" for another one.

@@ -21,13 +21,13 @@ func snapshot(s *session.Session) *cobra.Command {
 		Short: "Snapshots of virtual machines",
 		Long: "A snapshot is a copy of a virtual machine's disk as it was at one moment, kept on its server for as long as\n" +
 			"the virtual machine is there. A snapshot is named by its id, or by its name where no other one is called so.",
-	}, createSnapshot(s), listSnapshots(s), restoreSnapshot(s), deleteSnapshot(s), schedule(s))
+	}, createSnapshot(s), listSnapshots(s), restoreSnapshot(s), deleteSnapshot(s), exportSnapshot(s), schedule(s))
 }
 
 func createSnapshot(s *session.Session) *cobra.Command {
 	name := ""
 	return act{
-		verb: "create", short: "Take a snapshot of a virtual machine",
+		verb: "create", noun: "snapshot ", short: "Take a snapshot of a virtual machine",
 		long: "Copy the disk of a virtual machine as it is now, while it runs on. Where its guest has the QEMU guest agent the\n" +
 			"file systems are brought into order for that moment; else the copy is as after a power cut. What it takes of\n" +
 			"its server's storage is paid at the price of the virtual machine's own.",
@@ -45,11 +45,15 @@ func restoreSnapshot(s *session.Session) *cobra.Command {
 	var from client.Snapshot
 	return act{
 		verb: "restore", operands: " SNAPSHOT", short: "Restore a virtual machine from a snapshot",
-		long: "Start a virtual machine on a disk as in one of its snapshots. Its guest is asked to power itself off before.\n" +
+		long: "Start a virtual machine on a disk as in one of its snapshots, or in an export by its id. Its guest is asked to power itself off before.\n" +
 			"The disk that it has is kept for a time: `cpucloud vm disks` tells until when, and `cpucloud vm return-disk`\n" +
 			"brings it back.",
-		examples: []string{"cpucloud vm snapshot restore web before-upgrade --wait", "cpucloud vm snapshot restore web snap_06h8k2v0q4c1r7f3m5t9d0b2ng"},
+		examples: []string{"cpucloud vm snapshot restore web before-upgrade --wait", "cpucloud vm snapshot restore web exp_06h8k3a1r4c1r7f3m5t9d0b2ng"},
 		prepare: func(ctx context.Context, cloud *client.Client, args []string) error {
+			if strings.HasPrefix(args[1], "exp_") {
+				from.ID = args[1] // of an export, which need not be of this virtual machine
+				return nil
+			}
 			list, err := snapshotsOf(ctx, cloud, args[:1])
 			if err == nil {
 				from, err = pickSnapshot(list, args[1])

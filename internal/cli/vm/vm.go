@@ -21,7 +21,7 @@ func Command(s *session.Session) *cobra.Command {
 		Short: "Virtual machines",
 		Long: "Create, watch, change and delete virtual machines. A VM is named by its name, by its id, or by\n" +
 			"the first characters of its id: six or more, with the leading 0x.",
-	}, create(s), list(s), show(s), top(s), metrics(s), wait(s), ssh(s), console(s), update(s), confirm(s), reboot(s), reset(s), shutdown(s), start(s), resize(s), undelete(s), snapshot(s), reinstall(s), disks(s), returnDisk(s), purgeDisk(s), rescue(s), unrescue(s), protect(s), unprotect(s), remove(s))
+	}, create(s), list(s), show(s), top(s), metrics(s), wait(s), ssh(s), console(s), update(s), label(s), confirm(s), reboot(s), reset(s), shutdown(s), start(s), resize(s), undelete(s), snapshot(s), exports(s), reinstall(s), disks(s), returnDisk(s), purgeDisk(s), rescue(s), unrescue(s), protect(s), unprotect(s), remove(s))
 }
 
 const minPrefix = 6
@@ -44,9 +44,9 @@ func Find(ctx context.Context, cloud *client.Client, word string) (client.VM, er
 	return pick(all, word)
 }
 
-// findAll is Find for several words; a VM that is named twice is found once.
-func findAll(ctx context.Context, cloud *client.Client, words []string) ([]client.VM, error) {
-	all, err := cloud.VMs(ctx, client.ListOptions{})
+// pickAll is pick for several words, out of what was listed; a VM that is named twice
+// is picked once.
+func pickAll(all []client.VM, words []string, err error) ([]client.VM, error) {
 	if err != nil {
 		return nil, err
 	}

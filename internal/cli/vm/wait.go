@@ -41,7 +41,7 @@ func wait(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.Print(v, table([]client.VM{v}))
+			return s.Print(v, table([]client.VM{v}, false))
 		},
 	}
 	cmd.Flags().StringVar(&status, "status", status, "the status to wait for")

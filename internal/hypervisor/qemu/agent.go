@@ -68,7 +68,7 @@ func (d *Driver) thaw(ctx context.Context, id string) bool {
 		return systems > 0
 	}
 	d.config.Log.WarnContext(ctx, "guest doesn't answer whether it goes on", "machine_id", id, "error", err)
-	d.ports.ended.Go(func() {
+	d.ports.ended.Go(func() { //nolint:contextcheck // it goes on when the one who asked has gone
 		ctx, cancel := d.ports.context()
 		defer cancel()
 		for range thawTries {

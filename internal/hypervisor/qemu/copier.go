@@ -114,7 +114,8 @@ func (d *Driver) withCopier(ctx context.Context, disk hypervisor.Disk, files []*
 
 // copierLine returns QEMU's arguments for a copier of disk, and the name of its node.
 func copierLine(disk hypervisor.Disk) ([]string, string) {
-	a := args{"-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S",
+	a := args{
+		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", copierFD), "-mon", "chardev=qmp,mode=control",
 	}

@@ -113,7 +113,7 @@ func New(ctx context.Context, c Config) (*Driver, error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	d := &Driver{config: c, root: root, groups: groups, trouble: trouble, ports: newPorts()}
-	return d, errors.Join(d.sweep(ctx), d.listenToAll(), d.tidyAll())
+	return d, errors.Join(d.sweep(ctx), d.listenToAll(), d.tidyAll()) //nolint:contextcheck // it goes on beside all else
 }
 
 // Close lets go of the consoles of all machines, which run on.

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(tb testing.TB) *store.Store) {
 		{"market", markets},
 		{"servers", servers},
 		{"vms", vms},
+		{"labels", labels},
 		{"placements", placements},
 		{"quotes", quotes},
 		{"earnings", earnings},
@@ -160,7 +161,8 @@ func machine(n int) vm.VM {
 		Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), Price: money.Max, Parts: vm.Parts{money.Max - 6, 3, 2, 1}, Spent: 7, Epoch: 24 * time.Hour,
 		CreatedAt: ends.Add(2 * time.Microsecond), ActivatedAt: ends.Add(3 * time.Microsecond),
 		NextBilling: ends.Add(4 * time.Microsecond), EndedAt: ends.Add(5 * time.Microsecond), AffinityGroup: "db", KeyID: "key_9",
-		Full: vm.Parts{money.Max - 6, 3, 2, 1}, Power: vm.On,
+		Labels: vm.Labels{"env": "prod", "empty": ""},
+		Full:   vm.Parts{money.Max - 6, 3, 2, 1}, Power: vm.On,
 	}
 }
 
