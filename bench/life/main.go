@@ -33,7 +33,6 @@ type section struct {
 var sections = []section{
 	{"reboot", benchReboot},
 	{"console", benchConsole},
-	{"metrics", benchMetrics},
 	{"sampling", benchSampling},
 	{"metrics", benchMetrics},
 }

@@ -67,7 +67,7 @@ func benchKeeping(ctx context.Context, engine, day, weeks string) error {
 
 // keep lets time pass for servers of a new control plane, and returns what its database
 // grew by, and how long that took.
-func keep(ctx context.Context, engine, url string, servers int, d, period time.Duration) (grown bytes, took time.Duration, err error) {
+func keep(ctx context.Context, engine, url string, servers int, d, period time.Duration) (grown footprint, took time.Duration, err error) {
 	k, err := openKeeping(ctx, url, servers)
 	if err != nil {
 		return grown, 0, err
@@ -81,5 +81,5 @@ func keep(ctx context.Context, engine, url string, servers int, d, period time.D
 		return grown, 0, err
 	}
 	after, err := k.measure(ctx, engine, url)
-	return bytes{after.stored - before.stored, after.written - before.written}, took, err
+	return footprint{after.stored - before.stored, after.written - before.written}, took, err
 }
