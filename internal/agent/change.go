@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -69,6 +70,12 @@ func (k *keeper) sweep(o vm.Order) error {
 // guest is asked to power itself off first. Wherever this is cut, it is begun again,
 // or the launch that follows completes it.
 func (k *keeper) change(ctx context.Context, o vm.Order) error {
+	if err := k.count(ctx, o.ID); err != nil {
+		return err
+	}
+	if !slices.Contains(k.sight(o.ID).Disks, o.Boots()) {
+		return nil // it is gone: the next round sees to that, with a machine that runs
+	}
 	off, err := k.powersOff(ctx, o.ID, changeKey(o))
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func TestAnotherDisk(t *testing.T) {
 		if _, kept := r.disks.pruned(); !kept {
 			t.Error("the images don't count as in use")
 		}
-		if err := os.Remove(r.dir + "/agent/vms/0xA/base-2.json"); err != nil {
+		if err := os.WriteFile(r.dir+"/agent/vms/0xA/base-2.json", []byte(`{"Digest":"of another image"}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
@@ -96,6 +96,34 @@ func TestDiskThatCanNotBeHad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk that was there before is never made anew, whoever orders it, and the machine goes
+// on with the one that it has; nor is a VM's own disk made for a rescue.
+func TestLostDiskIsNotMadeAnew(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		o, _ := changing(r)
+		r.order(o)
+		r.reaches("0xA", 2, vm.Ready)
+		if err := os.Remove(r.dir + "/agent/vms/0xA/disk.qcow2"); err != nil {
+			t.Fatal(err)
+		}
+		before, made := r.starts("0xA"), r.disks.made
+		o.Generation, o.Disk = 3, 0
+		r.order(o)
+		r.until(time.Minute, "it is told", func() bool { return r.unmade() == 0 })
+		time.Sleep(time.Hour)
+		if s := r.sighting("0xA"); s.Disk != 2 || s.Phase != vm.Ready || r.starts("0xA") != before || r.disks.made != made {
+			t.Errorf("seen as %+v after %d disks were made", s, r.disks.made-made)
+		}
+		o.Generation, o.Rescue = 4, &vm.RescueSystem{Disk: 4, Image: o.Image, Key: "ssh-ed25519 once"}
+		r.order(o)
+		time.Sleep(time.Hour)
+		if files := r.disksOf("0xA"); files["disk.qcow2"] != "" || files["disk-2.qcow2"] == "" {
+			t.Errorf("its disks are %v", files)
+		}
+	})
 }
 
 // A machine that stops while its next disk is made is started on the one that it has.

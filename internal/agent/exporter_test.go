@@ -16,9 +16,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cpucloud/cpucloud/internal/agent"
 	"github.com/cpucloud/cpucloud/internal/archive"
 	"github.com/cpucloud/cpucloud/internal/archive/archivetest"
 	"github.com/cpucloud/cpucloud/internal/fault"
@@ -31,6 +34,8 @@ type shop struct {
 	objects map[string][]byte
 	puts    []string
 	refuse  func(*http.Request) int // status of an answer, 0 for none of its own
+	// answered has each request be answered, or not; nil answers all.
+	answered func(answer func())
 }
 
 const linkSecret = "X-Amz-Signature=feedbeef"
@@ -66,6 +71,17 @@ func (s *shop) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errors.New("connection reset")
 		} else if status != 0 {
 			return answer(status, nil)
+		}
+	}
+	if s.answered != nil {
+		lost := true
+		s.answered(func() {
+			if lost = false; r.Method == http.MethodPut {
+				s.objects[r.URL.Path] = body
+			}
+		})
+		if lost || r.Context().Err() != nil {
+			return nil, errors.New("connection reset")
 		}
 	}
 	if r.Method == http.MethodPut {
@@ -321,14 +337,18 @@ func importing(r *rig) (*shop, vm.Order, archive.Keys) {
 	r.Helper()
 	s, o, k := exporting(r)
 	r.order(o)
-	seen := r.is(o, "stored", stored)
+	return s, r.ofExport(o, r.is(o, "stored", stored), k), k
+}
+
+// ofExport returns an order for 0xB that is to be made of the export of an order.
+func (r *rig) ofExport(o vm.Order, seen vm.ExportSeen, k archive.Keys) vm.Order {
 	r.control.mu.Lock()
+	defer r.control.mu.Unlock()
 	r.passes = map[string]vm.Pass{"exp_1": {Identity: k.Identity, Manifest: seen.Manifest, Bytes: o.Exports[0].Bytes, SHA256: o.Exports[0].SHA256}}
-	r.control.mu.Unlock()
 	b := order("0xB", 1, ssh)
 	b.Address = netip.MustParseAddr("127.77.0.2")
 	b.From = "exp_1"
-	return s, b, k
+	return b
 }
 
 // importedText returns how what the disk of 0xB was made of begins.
@@ -452,4 +472,91 @@ func TestImportGoesOnAfterwards(t *testing.T) {
 		}
 		r.secretless(linkSecret, k.Identity)
 	})
+}
+
+// An agent that ends at any request to the store, before it is answered or after, is
+// followed by one that goes on: in the end the export is whole, and a VM made of it.
+func TestExportEndsAnywhere(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 4; n++ { // a chunk and the manifest are stored, and fetched
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprint(n, after), func(t *testing.T) {
+				t.Parallel()
+				bubble(t, func(r *rig) {
+					s, o, k := exporting(r)
+					requests := 0
+					died := make(chan struct{})
+					s.answered = func(answer func()) {
+						requests++
+						if requests != n {
+							answer()
+							return
+						}
+						if after {
+							answer()
+						}
+						r.kill()
+						close(died)
+					}
+					r.order(o)
+					if n <= 2 {
+						<-died
+						r.halt()
+						r.start()
+					}
+					seen := r.is(o, "stored", stored)
+					b := r.ofExport(o, seen, k)
+					r.order(b)
+					if n > 2 {
+						<-died
+						r.halt()
+						r.start()
+					}
+					r.reaches("0xB", 1, vm.Ready)
+					if got := r.importedText(); got != guestText {
+						t.Errorf("the disk begins with %q", got)
+					}
+					r.secretless(linkSecret, k.Identity)
+				})
+			})
+		}
+	}
+}
+
+// A disk that takes nothing of an export for a while costs time and nothing else.
+func TestExportOnASickDisk(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"export", "import"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				_, o, k := exporting(r)
+				var sick atomic.Bool
+				sick.Store(true)
+				r.halt()
+				r.config = agent.WithFault(r.config, func(step string) error {
+					if sick.Load() && strings.Contains(step, part) {
+						return syscall.ENOSPC
+					}
+					return nil
+				})
+				r.start()
+				r.order(o)
+				if part == "export" {
+					time.Sleep(time.Minute)
+					sick.Store(false)
+				}
+				seen := r.is(o, "stored", stored)
+				r.order(r.ofExport(o, seen, k))
+				if part == "import" {
+					time.Sleep(10 * time.Second)
+					sick.Store(false)
+				}
+				r.reaches("0xB", 1, vm.Ready)
+				if got := r.importedText(); got != guestText {
+					t.Errorf("the disk begins with %q", got)
+				}
+			})
+		})
+	}
 }

@@ -64,8 +64,6 @@ func (a *api) routes() {
 	a.lifeRoutes()
 	a.snapshotRoutes()
 	a.consoleRoutes()
-	handle(a, getVMMetrics, a.getVMMetrics)
-	handle(a, latestMetrics, a.latestMetrics)
 	a.exportRoutes()
 
 	handle(a, listSSHKeys, a.listSSHKeys)

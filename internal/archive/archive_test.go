@@ -358,7 +358,7 @@ func bomb(t *testing.T, recipient string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z, err := zstd.NewWriter(w)
+	z, err := zstd.NewWriter(w, zstd.WithWindowSize(4<<20)) // as exports have it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,9 @@ func ChunkBytes(bytes int64) int64 {
 	return size
 }
 
+// Objects returns how many objects an export of a file of so many bytes has at most.
+func Objects(bytes int64) int64 { return chunks(bytes, ChunkBytes(bytes)) + 1 }
+
 // MostObject returns how many bytes the object of a chunk of so many bytes has at most.
 func MostObject(chunk int64) int64 { return chunk + chunk/128 + 64<<10 }
 

@@ -81,6 +81,10 @@ func TestReinstall(t *testing.T) {
 		c.must("a report of before", a.sees(stale))
 		v := c.stored(id)
 		want(t, "what is known after it", []any{v.Spec.ImagePin, len(v.HostKeys), v.UserData, c.outcome(anna, o.ID)}, []any{"", 0, script, "running"})
+		older := c.on(id, 0, firstKey)
+		c.must("a report of an agent that knows of no disks", a.sees(vm.Sighting{ID: id, Generation: older.Generation, Phase: vm.Ready, HostKeys: older.HostKeys, Image: older.Image}))
+		v = c.stored(id)
+		want(t, "what is known after that", []any{v.Spec.ImagePin, len(v.HostKeys), c.outcome(anna, o.ID)}, []any{"", 0, "running"})
 		want(t, "kept at first", c.kept(anna, id), "0 of https://example.com/debian.qcow2")
 		wantFault(t, "purge of what it may still run on", c.PurgeDisk(t.Context(), anna, id, 0), fault.Conflict)
 

@@ -11,6 +11,10 @@ import (
 	"github.com/cpucloud/cpucloud/internal/vm"
 )
 
+// mostTries is how often an agent may store each object of an export, on average: more is
+// no bad line, but who fills the store.
+const mostTries = 16
+
 // RunErrand gives the agent of a server what it needs to store or fetch one object of
 // an export. It stores only what it is asked to, and fetches only what a VM of its
 // own is being made of: that VM's account is the export's. Returns a NotFound
@@ -67,7 +71,11 @@ func (s *Service) storeErrand(ctx context.Context, serverID string, a vm.Errand)
 		if a.Bytes > most {
 			return fault.Newf(fault.Invalid, "an object of this export has at most %d bytes, not %d", most, a.Bytes)
 		}
-		return tx.NoteExportLink(ctx, e.ID, s.Now().Add(s3.LinkTime))
+		links, err := tx.CountExportLink(ctx, e.ID, s.Now().Add(s3.LinkTime))
+		if err == nil && links > mostTries*archive.Objects(e.Bytes)+mostTries {
+			return fault.New(fault.Invalid, "its server has stored the objects of this export too often; export the snapshot again")
+		}
+		return err
 	})
 	if err != nil {
 		return vm.Pass{}, err

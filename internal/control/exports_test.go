@@ -309,6 +309,15 @@ func TestErrandsOfOthers(t *testing.T) {
 		refused("more than an object may have", x.a.id, large, fault.Invalid)
 		large.Name, large.Bytes = archive.ManifestName, archive.MaxManifest+1
 		refused("more than a manifest may have", x.a.id, large, fault.Invalid)
+		for range 16*2 + 16 {
+			if _, err = x.RunErrand(t.Context(), x.a.id, put); err != nil {
+				break
+			}
+		}
+		wantFault(t, "more objects than it can have", err, fault.Invalid)
+		x.must("begin anew", x.db.Write(t.Context(), func(tx *store.Tx) error {
+			return errors.Join(tx.DeleteExport(t.Context(), e.ID), tx.InsertExport(t.Context(), e))
+		}))
 		for _, name := range []string{"", "../00000-0123456789abcdef", "other", "00000-0123456789ABCDEF", "manifest.json/x"} {
 			odd := put
 			odd.Name = name

@@ -162,8 +162,14 @@ func (t *Tx) KeptAccountKey(ctx context.Context, accountID string) ([]byte, erro
 	return sealed, nil
 }
 
-// NoteExportLink notes until when an object of an export may still be stored.
-func (t *Tx) NoteExportLink(ctx context.Context, id string, until time.Time) error {
-	_, err := t.exec(ctx, `UPDATE exports SET link_until = ? WHERE id = ? AND link_until < ?`, micros(until), id, micros(until))
-	return err
+// CountExportLink notes that one more object of an export may be stored until then, and
+// returns how many that makes.
+func (t *Tx) CountExportLink(ctx context.Context, id string, until time.Time) (int64, error) {
+	if _, err := t.exec(ctx, `UPDATE exports SET links = links + 1, link_until = CASE WHEN link_until < ? THEN ? ELSE link_until END WHERE id = ?`,
+		micros(until), micros(until), id); err != nil {
+		return 0, err
+	}
+	type count struct{ Links int64 }
+	c, err := row[count](ctx, t, "no export with this id", `SELECT links FROM exports WHERE id = ?`, id)
+	return c.Links, err
 }

@@ -25,6 +25,7 @@ CREATE TABLE exports (
 	deadline    BIGINT NOT NULL, -- when it is given up
 	ended_at    BIGINT NOT NULL, -- when it was done or failed, 0 before
 	link_until  BIGINT NOT NULL, -- until when an object of it may still be stored
+	links       BIGINT NOT NULL DEFAULT 0, -- how many objects its agent was let store
 	CHECK (bytes > 0 AND through >= 0 AND sealed >= 0)
 );
 CREATE UNIQUE INDEX exports_request ON exports (account_id, request_id) WHERE request_id <> '';
