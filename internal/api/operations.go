@@ -176,6 +176,8 @@ func (a *api) listOperations(c *call, _ none) ([]Operation, error) {
 
 // lifeRoutes are what customers can do to their VMs that takes its time.
 func (a *api) lifeRoutes() {
+	handle(a, getVMMetrics, a.getVMMetrics)
+	handle(a, latestMetrics, a.latestMetrics)
 	handle(a, rebootVM, a.rebootVM)
 	handle(a, resetVM, a.resetVM)
 	handle(a, shutdownVM, a.shutdownVM)

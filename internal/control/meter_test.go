@@ -100,7 +100,7 @@ func TestMetricsThatAreNotTaken(t *testing.T) {
 		c.clock.advance(4 * time.Hour)
 		now := c.clock.Now()
 
-		c.must("Meter of a foreign VM", other.meters(slots(now.Add(-time.Minute), now), id))
+		c.must("Meter of a foreign VM", other.meters(slots(now.Add(-30*time.Minute), now.Add(-20*time.Minute)), id))
 		c.must("Meter of no VM", a.meters(slots(now.Add(-time.Minute), now), "0xNothing", "../../etc"))
 		c.must("Meter of long ago", a.meters(slots(begun, begun.Add(time.Hour)), id))
 		c.must("Meter of the future", a.meters(slots(now.Add(10*time.Minute), now.Add(time.Hour)), id))
@@ -113,8 +113,12 @@ func TestMetricsThatAreNotTaken(t *testing.T) {
 		wantFault(t, "no server", c.Meter(t.Context(), "srv_nobody", usage.Report{At: now}), fault.NotFound)
 		c.must("Meter of now", a.meters(slots(now.Add(-time.Minute), now), id))
 		want(t, "points", len(c.metrics(anna, id, control.MetricsWish{From: now.Add(-time.Hour), Step: usage.Width}).Points), 4)
+		c.clock.advance(8 * time.Hour)
+		_, err := c.TidyMetrics(t.Context())
+		c.must("TidyMetrics", err)
+		want(t, "slots once all is put together", total(c.metrics(anna, id, control.MetricsWish{From: begun}).Points).Known, [3]int64{4, 4, 4})
 
-		_, err := c.Metrics(t.Context(), bert, id, control.MetricsWish{})
+		_, err = c.Metrics(t.Context(), bert, id, control.MetricsWish{})
 		wantFault(t, "by a stranger", err, fault.NotFound)
 		c.remove(anna, id)
 		_, err = c.Metrics(t.Context(), anna, id, control.MetricsWish{})
