@@ -194,6 +194,4 @@ func (a *api) lifeRoutes() {
 	handle(a, unprotectVM, a.unprotectVM)
 	handle(a, getOperation, a.getOperation)
 	handle(a, listOperations, a.listOperations)
-	handle(a, getVMMetrics, a.getVMMetrics)
-	handle(a, latestMetrics, a.latestMetrics)
 }
