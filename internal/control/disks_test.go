@@ -266,7 +266,7 @@ func TestRescue(t *testing.T) {
 		want(t, "in rescue", []any{c.outcome(anna, o.ID), v.State, v.HostKeys, v.Rescue.HostKeys, v.Rescue.Since, v.Spec, v.Price, c.held(id)},
 			[]any{"succeeded", vm.Active, before.HostKeys, []hostkey.Key{secondKey}, start, before.Spec, before.Price, int64(0)})
 		want(t, "kept", c.kept(anna, id), "")
-		want(t, "allowed", v.Allowed(), []vm.Action{vm.Rename, vm.SetPorts, vm.Reboot, vm.Reset, vm.Shutdown, vm.Unrescue, vm.TakeSnapshot, vm.Protect, vm.Delete})
+		want(t, "allowed", v.Allowed(), []vm.Action{vm.Rename, vm.SetPorts, vm.Label, vm.Reboot, vm.Reset, vm.Shutdown, vm.Unrescue, vm.TakeSnapshot, vm.Protect, vm.Delete})
 		_, err = c.Reinstall(t.Context(), anna, id, control.Renewal{}, "")
 		wantFault(t, "reinstall", err, fault.Conflict)
 		o, err = c.Unrescue(t.Context(), anna, id, "")
