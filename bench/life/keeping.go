@@ -31,6 +31,9 @@ type keeping struct {
 	store   *store.Store
 	now     time.Time
 	servers []metered
+	// vacuum is what PostgreSQL does by itself within minutes, of which there are none
+	// at a clock that leaps; nil for SQLite.
+	vacuum func(context.Context) error
 }
 
 // metered is one server with what its VMs do.
@@ -124,6 +127,11 @@ func (k *keeping) pass(ctx context.Context, d, period time.Duration) (time.Durat
 		if _, err := k.TidyMetrics(ctx); err != nil {
 			return 0, err
 		}
+		if k.vacuum != nil && k.now.Equal(k.now.Truncate(time.Hour)) {
+			if err := k.vacuum(ctx); err != nil {
+				return 0, err
+			}
+		}
 	}
 	return report.Now().Sub(begun), nil
 }
@@ -182,6 +190,18 @@ func (k *keeping) measure(ctx context.Context, engine, url string) (b footprint,
 		}
 	}
 	return b, errors.New("the kernel doesn't count what is written")
+}
+
+// vacuumOf returns what makes room in the tables of metrics.
+func vacuumOf(url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		db, err := database.Open("postgres", url)
+		if err != nil {
+			return err
+		}
+		_, err = db.ExecContext(ctx, "VACUUM usage_recent, usage_kept")
+		return errors.Join(err, db.Close())
+	}
 }
 
 func one(ctx context.Context, db *sql.DB, query string, into *int64) error {

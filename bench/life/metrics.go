@@ -73,6 +73,9 @@ func keep(ctx context.Context, engine, url string, servers int, d, period time.D
 		return grown, 0, err
 	}
 	defer func() { err = errors.Join(err, k.close()) }()
+	if engine == "postgres" {
+		k.vacuum = vacuumOf(url)
+	}
 	before, err := k.measure(ctx, engine, url)
 	if err != nil {
 		return grown, 0, err
