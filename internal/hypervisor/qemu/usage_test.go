@@ -119,9 +119,6 @@ func TestDeafQEMUIsCountedByTheKernel(t *testing.T) {
 		t.Errorf("%d readings took %v: a deaf one is to be passed over", 2*readings, took)
 	}
 	_ = conn.Close()
-	if u := usageOf(t, d, "deaf"); u.Disk != nil {
-		t.Errorf("usage of one that was deaf so often = %+v, want that it isn't asked for a while", u)
-	}
 	hypervisortest.Await(t, func() bool { return usageOf(t, d, "deaf").Disk != nil })
 }
 
