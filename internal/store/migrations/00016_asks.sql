@@ -16,7 +16,7 @@ ALTER TABLE vms DROP COLUMN abrupt;
 -- POSTGRES: DO $$
 -- POSTGRES: DECLARE c RECORD;
 -- POSTGRES: BEGIN
--- POSTGRES:     FOR c IN SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text'
+-- POSTGRES:     FOR c IN SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
 -- POSTGRES:     LOOP
 -- POSTGRES:         EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT COLLATE "C"', c.table_name, c.column_name);
 -- POSTGRES:     END LOOP;
