@@ -10,8 +10,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/cpucloud/cpucloud/internal/capacity"
-	"github.com/cpucloud/cpucloud/internal/hostkey"
 	"github.com/cpucloud/cpucloud/internal/money"
 	"github.com/cpucloud/cpucloud/internal/userdata"
 	"github.com/cpucloud/cpucloud/internal/vm"
@@ -137,36 +135,16 @@ func (t *Tx) InsertVM(ctx context.Context, v vm.VM) error {
 func (s *script) vms(list []vm.VM) error {
 	lines := make([][]any, len(list))
 	for i, v := range list {
-		spec, err := toJSON(v.Spec)
-		if err != nil {
-			return err
-		}
-		parts, err := partsText(v.Parts)
-		if err != nil {
-			return err
-		}
-		before, err := portsText(v.Before)
-		if err != nil {
-			return err
-		}
-		asks, err := asksText(v.Asks)
-		if err != nil {
-			return err
-		}
-		trouble, err := troubleText(v.Trouble)
-		if err != nil {
-			return err
-		}
-		full, leaves, err := termsText(v)
+		t, err := textsOf(v)
 		if err != nil {
 			return err
 		}
 		lines[i] = []any{
-			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, spec, string(v.Goal), v.Generation,
+			v.ID, v.AccountID, v.ServerID, v.OfferID, v.ProviderID, v.DatacenterID, v.Name, t.spec, string(v.Goal), v.Generation,
 			v.Reached, string(v.State), micros(v.Since), v.Reason, micros(v.Deadline), v.Address.String(), int64(v.Price), int64(v.Spent),
 			v.Epoch.Microseconds(), micros(v.CreatedAt), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.AffinityGroup,
-			v.Wish, v.KnownAs, v.KeyID, v.Limited, parts, micros(v.GoneAt), before, micros(v.RevertAt), v.Protected, v.Operation, asks,
-			userDataText(v), hostKeysText(v.HostKeys), string(cmp.Or(v.Power, vm.On)), full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), labelsText(v.Labels), trouble,
+			v.Wish, v.KnownAs, v.KeyID, v.Limited, t.parts, micros(v.GoneAt), t.before, micros(v.RevertAt), v.Protected, v.Operation, t.asks,
+			userDataText(v), hostKeysText(v.HostKeys), string(cmp.Or(v.Power, vm.On)), t.full, t.leaves, v.Held, v.Cheaper, micros(v.KeptUntil), labelsText(v.Labels), t.trouble,
 		}
 	}
 	s.insert(`INSERT INTO vms (id, account_id, server_id, offer_id, provider_id, datacenter_id, name, spec, goal, generation,
@@ -175,100 +153,10 @@ func (s *script) vms(list []vm.VM) error {
 	return nil
 }
 
-// partsText is how the parts of a price are kept, "" when they are not known.
-func partsText(p vm.Parts) (string, error) {
-	if p == (vm.Parts{}) {
-		return "", nil
-	}
-	return toJSON(p)
-}
-
-// termsText is how is kept what was agreed to of a VM, "" where that is what it costs
-// now, and what it leaves, "" for nothing.
-func termsText(v vm.VM) (full, leaves string, err error) {
-	if v.Full != v.Parts {
-		if full, err = partsText(v.Full); err != nil {
-			return "", "", err
-		}
-	}
-	if v.Leaves != (capacity.Vector{}) {
-		leaves, err = toJSON(v.Leaves)
-	}
-	return full, leaves, err
-}
-
-// asksText is how is kept what is asked of a VM's agent, "" for nothing.
-func asksText(a vm.Asks) (string, error) {
-	text, err := toJSON(a)
-	return strings.TrimPrefix(text, "{}"), err
-}
-
-// troubleText is how the trouble of a VM's agent is kept, "" for none.
-func troubleText(t vm.Trouble) (string, error) {
-	if t == (vm.Trouble{}) {
-		return "", nil
-	}
-	return toJSON(t)
-}
-
-// userDataText is what is kept of a VM's user data: nothing once it was Active, or
-// has the disk that it is for, because its server has what it needs of it by
-// then, and nothing of one that is to be removed.
-func userDataText(v vm.VM) string {
-	if v.Goal == vm.Remove || !v.ActivatedAt.IsZero() && !v.Turning() {
-		return ""
-	}
-	return string(v.UserData)
-}
-
-// hostKeysText is how host keys are kept: one a line.
-func hostKeysText(keys []hostkey.Key) string {
-	var b strings.Builder
-	for _, k := range keys {
-		b.WriteString(string(k) + "\n")
-	}
-	return b.String()
-}
-
-func hostKeysOf(text string) (keys []hostkey.Key) {
-	for line := range strings.Lines(text) {
-		keys = append(keys, hostkey.Key(strings.TrimSuffix(line, "\n")))
-	}
-	return keys
-}
-
-// portsText is how ports are kept that are not the spec's, "" for none at all.
-func portsText(ports []vm.Port) (string, error) {
-	if ports == nil {
-		return "", nil
-	}
-	return toJSON(ports)
-}
-
 // UpdateVM writes all of v that can change. Its reserve is the ledger's, its labels
 // are SetLabels'.
 func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
-	spec, err := toJSON(v.Spec)
-	if err != nil {
-		return err
-	}
-	before, err := portsText(v.Before)
-	if err != nil {
-		return err
-	}
-	asks, err := asksText(v.Asks)
-	if err != nil {
-		return err
-	}
-	trouble, err := troubleText(v.Trouble)
-	if err != nil {
-		return err
-	}
-	parts, err := partsText(v.Parts)
-	if err != nil {
-		return err
-	}
-	full, leaves, err := termsText(v)
+	x, err := textsOf(v)
 	if err != nil {
 		return err
 	}
@@ -276,10 +164,10 @@ func (t *Tx) UpdateVM(ctx context.Context, v vm.VM) error {
 		deadline = ?, spent = ?, activated_at = ?, next_billing = ?, ended_at = ?, gone = ?, epochs = ?, settled = ?, wish = ?, gone_at = ?,
 		before = ?, revert_at = ?, protected = ?, operation = ?, asks = ?, user_data = ?, host_keys = ?,
 		power = ?, price = ?, price_parts = ?, full_parts = ?, leaves = ?, held = ?, cheaper = ?, kept_until = ?, trouble = ? WHERE id = ?`,
-		v.Name, spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
+		v.Name, x.spec, string(v.Goal), v.Generation, v.Reached, string(v.State), micros(v.Since), v.Reason,
 		micros(v.Deadline), int64(v.Spent), micros(v.ActivatedAt), micros(v.NextBilling), micros(v.EndedAt), v.Gone, v.Epochs, v.Settled, v.Wish, micros(v.GoneAt),
-		before, micros(v.RevertAt), v.Protected, v.Operation, asks, userDataText(v), hostKeysText(v.HostKeys),
-		string(cmp.Or(v.Power, vm.On)), int64(v.Price), parts, full, leaves, v.Held, v.Cheaper, micros(v.KeptUntil), trouble, v.ID)
+		x.before, micros(v.RevertAt), v.Protected, v.Operation, x.asks, userDataText(v), hostKeysText(v.HostKeys),
+		string(cmp.Or(v.Power, vm.On)), int64(v.Price), x.parts, x.full, x.leaves, v.Held, v.Cheaper, micros(v.KeptUntil), x.trouble, v.ID)
 	return err
 }
 
